@@ -1,0 +1,151 @@
+"""The contract of strategies that train shared weights: how one step uses the supernet, and what comes out.
+
+The loop owns data, clock, devices, random numbers and checkpoints, and hands them in as a `Context`.
+The strategy owns the algorithm. So the same strategy runs in one process, resumes after a kill, and
+later trains on several workers, without a line of its own for any of it. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, final
+
+import numpy as np
+
+from nasforge.space import Architecture
+from nasforge.strategy.base import Evaluation, Problem, Proposal, Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the training: its name and its share of the steps the budget allows.
+
+    Shares are relative: phases of shares 1 and 3 take a quarter and three quarters.
+    """
+
+    name: str
+    share: float = 1.0
+
+
+@final
+class Batch(NamedTuple):
+    """Images float32 [N, C, H, W], normalised, and targets int64 [N], on the context's device."""
+
+    images: torch.Tensor
+    targets: torch.Tensor
+
+
+class Context(Protocol):
+    """What one training step may use. The loop makes one for each step.
+
+    Attributes:
+        problem: space, goals and costs.
+        modules: what `WeightSharing.modules` returned, on the device and in training mode.
+        phase: the phase this step belongs to.
+        step: number of the step, counted from 0 over all phases.
+        phase_step: number of the step within its phase, counted from 0.
+        steps_per_epoch: steps in which the training images are seen once.
+        progress: share of the phase that is done, 0 <= progress < 1.
+        rng: generator of (seed, "step", step): the same for every worker and after a resume.
+    """
+
+    problem: Problem
+    modules: Mapping[str, torch.nn.Module]
+    phase: Phase
+    step: int
+    phase_step: int
+    steps_per_epoch: int
+    progress: float
+    rng: np.random.Generator
+
+    def train_batch(self) -> Batch:
+        """Return the next augmented batch of the `train` split; every call counts as one pass of images."""
+        ...
+
+    def valid_batch(self) -> Batch:
+        """Return the next batch of the `valid` split, not augmented; counted apart."""
+        ...
+
+    def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the task's loss (mean over the batch) with label smoothing."""
+        ...
+
+    def metrics(self, outputs: Any, targets: torch.Tensor) -> dict[str, float]:
+        """Return the task's metrics of one batch, such as `accuracy` and `nll`."""
+        ...
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Accumulate gradients; raise DivergedError where the loss is NaN or infinite."""
+        ...
+
+    def update(self, optimiser: str, rate: float = 1.0) -> None:
+        """Step the named optimiser with its learning rate scaled by `rate`, then set its gradients to None.
+
+        On several workers the gradients are averaged first; parameters without a gradient are left alone.
+        """
+        ...
+
+
+class WeightSharing(Strategy):
+    """A strategy that trains shared weights first; `ask` and `tell` then search the trained supernet.
+
+    The loop calls `setup`, `modules`, `optimisers`, then `step` for every step of every phase, then
+    `ask`/`tell` until nothing is proposed. The default `ask` proposes what `derive` returns, once.
+    All state that must survive a kill is in `modules` (torch), `optimisers`, or `snapshot`. A strategy may
+    keep references to the modules it returned: the loop loads checkpoints into them in place.
+
+    Class attributes:
+        retrain: whether finalists are trained from scratch; False: they keep the inherited weights.
+        evaluator: `shared`, so proposals are evaluated with inherited, recalibrated weights.
+    """
+
+    evaluator: ClassVar[str] = "shared"
+    retrain: ClassVar[bool] = True
+
+    @abstractmethod
+    def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
+        """Return the trained modules by name; `supernet` is the one that `shared` evaluation uses."""
+
+    @abstractmethod
+    def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return the optimisers by name, each with its full learning rate (see `Context.update`)."""
+
+    def phases(self) -> list[Phase]:
+        """Return the phases in order; the default is one."""
+        return [Phase("train")]
+
+    def start_phase(self, phase: Phase, modules: Mapping[str, torch.nn.Module]) -> None:
+        """Prepare a phase (shrink the space, freeze a block); called once, not again on resume within it."""
+
+    @abstractmethod
+    def step(self, context: Context) -> dict[str, float]:
+        """Do one training step and return figures worth logging (scalars; keys with units)."""
+
+    @abstractmethod
+    def derive(self) -> list[Architecture]:
+        """Return the architectures the trained state stands for, best first, all within the cost limits."""
+
+    def rate(
+        self, architectures: Sequence[Architecture], modules: Mapping[str, torch.nn.Module]
+    ) -> list[dict[str, float]] | None:
+        """Rate architectures in the strategy's own way; None (the default) means by `shared` evaluation."""
+        return None
+
+    def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
+        """Propose what `derive` returns, all at once, then nothing."""
+        if self._asked:
+            return []
+        self._asked = True
+        return [Proposal(architecture) for architecture in self.derive()]
+
+    def tell(self, results: Sequence[Evaluation]) -> None:
+        """Learn nothing: the weights hold what was learnt."""
+
+    # Not a dataclass field: options are fields, and this is state. Replaying `ask` restores it.
+    _asked = False
