@@ -138,14 +138,12 @@ class WeightSharing(Strategy):
         return None
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
-        """Propose what `derive` returns, all at once, then nothing."""
-        if self._asked:
-            return []
-        self._asked = True
-        return [Proposal(architecture) for architecture in self.derive()]
+        """Propose what `derive` returns, best first, then nothing."""
+        derived: list[Architecture] | None = getattr(self, "_derived", None)
+        if derived is None:
+            derived = self.derive()
+        self._derived = derived[n:]
+        return [Proposal(architecture) for architecture in derived[:n]]
 
     def tell(self, results: Sequence[Evaluation]) -> None:
         """Learn nothing: the weights hold what was learnt."""
-
-    # Not a dataclass field: options are fields, and this is state. Replaying `ask` restores it.
-    _asked = False

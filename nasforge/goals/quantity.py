@@ -1,0 +1,62 @@
+"""Reading limits as people write them: `5ms`, `2M`, `300M`. Units are part of the text, never guessed."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from nasforge.errors import UsageError
+
+MILLISECONDS: Final = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+COUNTS: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+NUMBER: Final = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Zµ]*)\s*")
+
+
+def milliseconds(given: str | float, name: str = "max-latency") -> float:
+    """Return a latency in milliseconds from a text with a unit, or from a number of milliseconds.
+
+    >>> milliseconds("5ms"), milliseconds("0.2s"), milliseconds(3)
+    (5.0, 200.0, 3.0)
+
+    Raises:
+        UsageError: no number, no known unit, or not above zero.
+    """
+    if isinstance(given, str):
+        number, unit = _split(given, name, "a latency such as 5ms, 800us or 0.2s")
+        if unit not in MILLISECONDS:
+            raise UsageError(
+                f"{name} was given '{given}'; expected a latency with its unit, one of us, ms, s, such as 5ms."
+            )
+        given = number * MILLISECONDS[unit]
+    return _positive(float(given), name)
+
+
+def count(given: str | float, name: str) -> int:
+    """Return a whole number from a text such as `300M`, `1.5k` or `2000000`, or from a number.
+
+    >>> count("2M", "max-params"), count("1.5k", "max-macs"), count(300, "max-macs")
+    (2000000, 1500, 300)
+
+    Raises:
+        UsageError: no number, an unknown suffix, or not above zero.
+    """
+    if isinstance(given, str):
+        number, suffix = _split(given, name, "a number such as 300M, 1.5k or 2000000")
+        if suffix not in COUNTS:
+            raise UsageError(f"{name} was given '{given}'; expected a number with one of k, M, G, T, such as 2M.")
+        given = number * COUNTS[suffix]
+    return max(1, round(_positive(float(given), name)))
+
+
+def _split(text: str, name: str, expected: str) -> tuple[float, str]:
+    match = NUMBER.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{name} was given '{text}'; expected {expected}.")
+    return float(match[1]), match[2]
+
+
+def _positive(value: float, name: str) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise UsageError(f"{name} was given {value:g}; expected a number above zero.")
+    return value
