@@ -1,0 +1,218 @@
+"""Choices: the decisions a space offers. A choice is an object, and identity is sharing.
+
+The same `Choice` read at two places is one decision; two choices that look alike are two decisions.
+Expressions over choices are tabulated when declared, so a space holds no functions and can be
+fingerprinted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, final
+
+from nasforge.errors import SpaceError
+
+Kind = Literal["attribute", "operator", "input", "depth", "subset"]
+KINDS: Final[frozenset[str]] = frozenset({"attribute", "operator", "input", "depth", "subset"})
+Share = Literal["slice", "none"]
+
+
+def label_of(option: object) -> str:
+    """Return the short text under which an option is stored and shown."""
+    if isinstance(option, tuple):
+        return "-".join(label_of(part) for part in option)
+    return f"{option:g}" if isinstance(option, float) else str(option)
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Condition:
+    """A predicate on other choices, tabulated: the set of option-index tuples for which it holds."""
+
+    choices: tuple[Choice, ...]
+    holds: frozenset[tuple[int, ...]]
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Relation:
+    """Which option of a choice may follow which option of an earlier one (`allowed[earlier][own]`)."""
+
+    previous: Choice
+    allowed: tuple[tuple[bool, ...], ...]
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Choice:
+    """One decision: named options, how weights are shared between them, and when it is asked at all.
+
+    Attributes:
+        options: the values, one of which is chosen.
+        labels: a distinct text for each option; architectures are stored by label.
+        name: unique in a space; without one, the first node that reads the choice names it.
+        kind: what the choice decides; strategies declare which kinds they handle.
+        share: `slice` (options use slices of the same weights) or `none` (own weights per option).
+        condition: without it the choice is active whenever a live node reads it.
+        relation: restricts the options by those of an earlier choice.
+    """
+
+    options: tuple[Any, ...]
+    labels: tuple[str, ...]
+    name: str | None = None
+    kind: Kind = "attribute"
+    share: Share = "slice"
+    condition: Condition | None = None
+    relation: Relation | None = None
+
+    def map(self, function: Callable[[Any], Hashable]) -> Mapped:
+        """Return the expression `function(option)`, tabulated now.
+
+        >>> [choice(2, 3).map(lambda n: n * n).table[(i,)] for i in (0, 1)]
+        [4, 9]
+        """
+        return combine(function, self)
+
+    def __copy__(self) -> Choice:
+        return self
+
+
+@final
+@dataclass(frozen=True, eq=False, slots=True)
+class Mapped:
+    """A value computed from choices: `table[option indices]`."""
+
+    choices: tuple[Choice, ...]
+    table: Mapping[tuple[int, ...], Any] = field(repr=False)
+
+    def map(self, function: Callable[[Any], Hashable]) -> Mapped:
+        """Return the expression `function(value)`, tabulated now."""
+        return Mapped(self.choices, {key: function(value) for key, value in self.table.items()})
+
+
+Expression = Choice | Mapped
+
+
+def choice(
+    *options: Any,
+    name: str | None = None,
+    labels: Sequence[str] | None = None,
+    share: Share = "slice",
+    when: Condition | None = None,
+    kind: Kind = "attribute",
+) -> Choice:
+    """Declare a decision between `options`.
+
+    Args:
+        options: at least one value, all different.
+        name: unique in the space.
+        labels: texts to store the options under; their own text without.
+        share: `slice` or `none`, see `Choice`.
+        when: the condition under which it is asked; readers see the first option while it is not.
+        kind: what it decides.
+
+    Raises:
+        SpaceError: no options, or two of one label.
+    """
+    texts = tuple(labels) if labels is not None else tuple(label_of(option) for option in options)
+    if not options or len(texts) != len(options):
+        raise SpaceError(f"choice '{name}' was given {len(options)} options and {len(texts)} labels; give one label each.")
+    if len(set(texts)) != len(texts):
+        raise SpaceError(f"choice '{name}' was given options with equal labels {texts}; make every option different.")
+    if share not in ("slice", "none"):
+        raise SpaceError(f"choice '{name}' was given share='{share}'; expected 'slice' or 'none'.")
+    return Choice(tuple(options), texts, name, kind, share, when)
+
+
+def combine(function: Callable[..., Hashable], *expressions: Expression) -> Mapped:
+    """Return the expression `function(*values)` over one or several choices, tabulated now."""
+    choices: list[Choice] = []
+    for expression in expressions:
+        for read in choices_of(expression):
+            if read not in choices:
+                choices.append(read)
+    table = {}
+    for key in itertools.product(*(range(len(read.options)) for read in choices)):
+        chosen = dict(zip(choices, key, strict=True))
+        table[key] = function(*(value_of(expression, chosen) for expression in expressions))
+    return Mapped(tuple(choices), table)
+
+
+def when(expression: Expression, predicate: Callable[[Any], bool]) -> Condition:
+    """Return the condition that `predicate` holds for the value of `expression`."""
+    choices = choices_of(expression)
+    keys = itertools.product(*(range(len(read.options)) for read in choices))
+    holds = [key for key in keys if predicate(value_of(expression, dict(zip(choices, key, strict=True))))]
+    return Condition(choices, frozenset(holds))
+
+
+def subset(n: int, k: int, *, name: str | None = None) -> Choice:
+    """Declare the decision which `k` of `n` places are taken: one choice of C(n, k) tuples.
+
+    >>> len(subset(9, 2).options)
+    36
+    """
+    if not 0 <= k <= n:
+        raise SpaceError(f"subset '{name}' was given {k} of {n} places; expected 0 <= k <= n.")
+    combinations = tuple(itertools.combinations(range(n), k))
+    if len(combinations) > 100_000:
+        raise SpaceError(f"subset '{name}' was given {k} of {n} places, over 100,000 options; use several choices.")
+    return Choice(combinations, tuple("-".join(map(str, taken)) or "none" for taken in combinations), name, "subset")
+
+
+def chain(
+    length: int,
+    options: Sequence[Any],
+    allowed: Callable[[Any, Any], bool],
+    *,
+    names: Sequence[str] | None = None,
+    kind: Kind = "attribute",
+) -> tuple[Choice, ...]:
+    """Declare `length` decisions over `options` in which each constrains the next.
+
+    Args:
+        length: how many decisions.
+        options: the options of each.
+        allowed: says whether the second value may follow the first.
+        names: one name per decision.
+        kind: what they decide.
+
+    Raises:
+        SpaceError: some option has no successor, so a chain could end in the middle.
+    """
+    matrix = tuple(tuple(bool(allowed(before, after)) for after in options) for before in options)
+    for option, row in zip(options, matrix, strict=True):
+        if length > 1 and not any(row):
+            raise SpaceError(f"chain option {option!r} may be followed by none of {list(options)}; allow at least one.")
+    made: list[Choice] = []
+    for place in range(length):
+        relation = Relation(made[-1], matrix) if made else None
+        name = names[place] if names is not None else None
+        labels = tuple(label_of(option) for option in options)
+        made.append(Choice(tuple(options), labels, name, kind, "slice", None, relation))
+    return tuple(made)
+
+
+def choices_of(value: object) -> tuple[Choice, ...]:
+    """Return the choices that a field's value reads (none for a plain value)."""
+    if isinstance(value, Choice):
+        return (value,)
+    if isinstance(value, Mapped):
+        return value.choices
+    return ()
+
+
+def value_of(value: object, chosen: Mapping[Choice, int]) -> Any:
+    """Return a field's value under chosen option indices."""
+    if isinstance(value, Choice):
+        return value.options[chosen[value]]
+    if isinstance(value, Mapped):
+        return value.table[tuple(chosen[read] for read in value.choices)]
+    return value
+
+
+def distinct(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    """Return the choices in order of first appearance, each once."""
+    return tuple(dict.fromkeys(choices))

@@ -1,0 +1,273 @@
+"""Sampling, mutation, crossover, neighbours and repair: pure functions of (program, decisions, generator).
+
+A `Program` is a space laid out for speed: choices that are always active need no test, a mutation that
+steers nothing needs no repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from nasforge.space.analysis import Analysis
+from nasforge.space.table import Table
+
+Decisions = list[int]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """When a conditional choice is active: `active[sum(option * stride)]` over the choices that decide it."""
+
+    choice: int
+    reads: tuple[tuple[int, int], ...]
+    active: tuple[bool, ...]
+    table: Table
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A relation to an earlier choice: `options[earlier]` are the allowed own options."""
+
+    choice: int
+    previous: int
+    options: tuple[tuple[int, ...], ...]
+
+
+@final
+@dataclass(frozen=True)
+class Program:
+    """A space laid out for moves; `allowed` are the options left by restriction."""
+
+    allowed: tuple[tuple[int, ...], ...]
+    gates: tuple[Gate, ...]
+    links: tuple[Link, ...]
+    steering: frozenset[int]
+    """Choices that decide another's activity or options."""
+    free: tuple[int, ...]
+    """Choices with more than one option left."""
+    counts: tuple[int, ...]
+    plain: bool
+    """No restriction: options number from 0."""
+
+
+def compile_program(analysis: Analysis, allowed: Sequence[tuple[int, ...]]) -> Program:
+    """Lay a space out for moves."""
+    choices = analysis.graph.choices
+    number = {read: index for index, read in enumerate(choices)}
+    gates, links, steering = [], [], set()
+    for index in analysis.order:
+        table = analysis.active[index]
+        if table.axes or not bool(table.values):
+            strides = np.cumprod([1, *table.values.shape[:0:-1]])[::-1] if table.axes else []
+            reads = tuple((axis, int(s)) for axis, s in zip(table.axes, strides, strict=True))
+            gates.append(Gate(index, reads, tuple(map(bool, np.atleast_1d(table.values).reshape(-1))), table))
+            steering.update(table.axes)
+        relation = choices[index].relation
+        if relation is not None:
+            rows = tuple(tuple(o for o in allowed[index] if row[o]) for row in relation.allowed)
+            links.append(Link(index, number[relation.previous], rows))
+            steering.add(number[relation.previous])
+    return Program(
+        tuple(allowed),
+        tuple(gates),
+        tuple(links),
+        frozenset(steering),
+        tuple(i for i, options in enumerate(allowed) if len(options) > 1),
+        tuple(len(options) for options in allowed),
+        all(options == tuple(range(len(choices[i].options))) for i, options in enumerate(allowed)),
+    )
+
+
+def is_active(gate: Gate, decisions: Sequence[int]) -> bool:
+    """Say whether the gated choice is active under decisions of the choices before it."""
+    place = 0
+    for axis, stride in gate.reads:
+        option = decisions[axis]
+        if option > 0:
+            place += option * stride
+    return gate.active[place]
+
+
+def sample(program: Program, rng: np.random.Generator) -> Decisions:
+    """Draw each active choice uniformly from its options (the law `choices`)."""
+    draws = rng.random(len(program.counts)).tolist()
+    if program.plain:
+        decisions = [int(u * n) for u, n in zip(draws, program.counts, strict=True)]
+    else:
+        decisions = [options[int(u * len(options))] for u, options in zip(draws, program.allowed, strict=True)]
+    if program.links:
+        return settle(program, decisions, rng)
+    for gate in program.gates:
+        if not is_active(gate, decisions):
+            decisions[gate.choice] = -1
+    return decisions
+
+
+def settle(program: Program, decisions: Decisions, rng: np.random.Generator) -> Decisions:
+    """Make any decisions valid: drop inactive ones, draw missing, disallowed or unrelated ones."""
+    gates = {gate.choice: gate for gate in program.gates}
+    links = {link.choice: link for link in program.links}
+    for index in _order(program):
+        gate = gates.get(index)
+        if gate is not None and not is_active(gate, decisions):
+            decisions[index] = -1
+            continue
+        options = program.allowed[index]
+        link = links.get(index)
+        if link is not None and decisions[link.previous] >= 0:
+            options = link.options[decisions[link.previous]]
+        if decisions[index] not in options and options:
+            decisions[index] = options[int(rng.random() * len(options))]
+    return decisions
+
+
+def _order(program: Program) -> list[int]:
+    """Return always-active choices first, then gated and linked ones in the order of the analysis."""
+    late = list(dict.fromkeys([*(g.choice for g in program.gates), *(link.choice for link in program.links)]))
+    if program.links:
+        return list(range(len(program.counts))) if not program.gates else _merged(program, late)
+    taken = set(late)
+    return [index for index in range(len(program.counts)) if index not in taken] + late
+
+
+def _merged(program: Program, late: Sequence[int]) -> list[int]:
+    """Order gated and linked choices so that each comes after what it reads."""
+    needs: dict[int, set[int]] = {index: set() for index in range(len(program.counts))}
+    for gate in program.gates:
+        needs[gate.choice].update(axis for axis, _ in gate.reads)
+    for link in program.links:
+        needs[link.choice].add(link.previous)
+    done: dict[int, None] = {}
+    while len(done) < len(needs):
+        done.update(dict.fromkeys(i for i, need in needs.items() if i not in done and need <= done.keys()))
+    return list(done)
+
+
+def mutate(program: Program, decisions: Sequence[int], rng: np.random.Generator) -> Decisions | None:
+    """Change one active decision to another option and repair what follows; None where nothing can change."""
+    candidates = [index for index in program.free if decisions[index] >= 0]
+    if not candidates:
+        return None
+    first, second = rng.random(2).tolist()
+    index = candidates[int(first * len(candidates))]
+    changed = list(decisions)
+    options = program.allowed[index]
+    old = changed[index]
+    place = int(second * (len(options) - 1))
+    new = options[place]
+    if program.plain:
+        new = place + (place >= old)
+    elif old in options and place >= options.index(old):
+        new = options[place + 1]
+    changed[index] = new
+    if index in program.steering or program.links:
+        changed = settle(program, changed, rng)
+        if changed == list(decisions):
+            return mutate(program, decisions, rng)
+    return changed
+
+
+def crossover(
+    program: Program, first: Sequence[int], second: Sequence[int], rng: np.random.Generator
+) -> Decisions:
+    """Take each decision from either parent with equal chance (uniform crossover), then repair."""
+    pick = (rng.random(len(first)) < 0.5).tolist()
+    child = [a if left else b for a, b, left in zip(first, second, pick, strict=True)]
+    return settle(program, child, rng) if program.gates or program.links or not program.plain else child
+
+
+def neighbours(program: Program, decisions: Sequence[int]) -> Iterator[Decisions]:
+    """Yield all decisions at one changed option; newly active choices take their first allowed option."""
+    for index in program.free:
+        if decisions[index] < 0:
+            continue
+        for option in program.allowed[index]:
+            if option == decisions[index]:
+                continue
+            changed = list(decisions)
+            changed[index] = option
+            if index in program.steering or program.links:
+                changed = settle(program, changed, _First())  # type: ignore[arg-type]  # only `random` is called
+            if changed != list(decisions):
+                yield changed
+
+
+@final
+class _First:
+    """Stands for a generator that always draws the first option."""
+
+    def random(self) -> float:
+        """Return 0."""
+        return 0.0
+
+
+def sample_batch(program: Program, n: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """Draw `n` rows of decisions at once, shape (n, choices)."""
+    rows = np.empty((len(program.counts), n), dtype=np.int16)
+    for index, options in enumerate(program.allowed):
+        drawn = rng.integers(len(options), size=n, dtype=np.uint16)
+        rows[index] = drawn if program.plain else np.asarray(options, dtype=np.int16)[drawn]
+    links = {link.choice: link for link in program.links}
+    gates = {gate.choice: gate for gate in program.gates}
+    for index in _order(program) if links else gates:
+        if index in links:
+            _relink(rows, links[index], rng)
+        if index in gates:
+            _close(rows, gates[index])
+    return rows.T
+
+
+def _close(rows: npt.NDArray[np.int16], gate: Gate) -> None:
+    active = np.asarray(gate.active)
+    if not gate.reads:
+        rows[gate.choice] = -1
+        return
+    place: Any = 0
+    for axis, stride in gate.reads:
+        place = place + np.maximum(rows[axis], 0).astype(np.intp) * stride
+    rows[gate.choice][~active[place]] = -1
+
+
+def _relink(rows: npt.NDArray[np.int16], link: Link, rng: np.random.Generator) -> None:
+    width = max(len(options) for options in link.options)
+    padded = np.asarray([[*options, *[0] * (width - len(options))] for options in link.options], dtype=np.int16)
+    counts = np.asarray([len(options) for options in link.options])
+    previous = rows[link.previous]
+    before = np.maximum(previous, 0)
+    drawn = padded[before, (rng.random(len(previous)) * counts[before]).astype(np.intp)]
+    rows[link.choice] = np.where(previous >= 0, drawn, rows[link.choice])
+
+
+def mutate_batch(program: Program, decisions: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """Mutate each row once: one active decision takes another option, what follows is repaired."""
+    rows = np.array(decisions, dtype=np.int16)
+    free = np.asarray(program.free, dtype=np.intp)
+    if program.links or not program.plain:
+        for number, row in enumerate(rows.tolist()):
+            rows[number] = mutate(program, row, rng) or row
+        return rows
+    counts = np.asarray(program.counts)
+    number = np.arange(len(rows))
+    if program.gates:
+        keys = rng.random((len(rows), len(free)), dtype=np.float32)
+        keys[rows[:, free] < 0] = -1.0
+        picked = free[keys.argmax(axis=1)]
+    else:
+        picked = free[rng.integers(len(free), size=len(rows))]
+    old = rows[number, picked]
+    new = (rng.random(len(rows)) * (counts[picked] - 1)).astype(np.int16)
+    rows[number, picked] = new + (new >= old)
+    columns = np.ascontiguousarray(rows.T)
+    for gate in program.gates:
+        missing = columns[gate.choice] < 0
+        fresh = rng.integers(counts[gate.choice], size=int(missing.sum()), dtype=np.uint16)
+        columns[gate.choice][missing] = fresh
+        _close(columns, gate)
+    return columns.T

@@ -1,0 +1,465 @@
+"""The search space: one declaration, from which everything else is read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+
+from nasforge.errors import ArchitectureError, SpaceError, unknown_name_sentence
+from nasforge.identity import fingerprint
+from nasforge.space import encode, moves
+from nasforge.space.additive import AdditiveCost, NodeCost, NodeVariants, WalkCost, additive_cost, node_variants
+from nasforge.space.analysis import Analysis, analyse
+from nasforge.space.architecture import Architecture
+from nasforge.space.choice import Choice
+from nasforge.space.count import Elimination, draw, eliminate
+from nasforge.space.graph import compile_graph
+from nasforge.space.lower import Lowered, lower
+from nasforge.space.node import Node
+from nasforge.space.table import Table, TableTooLargeError, combine_tables
+
+Law = Literal["choices", "architectures"]
+METRICS = ("params", "macs", "activation_bytes", "bitops")
+
+
+@final
+class SearchSpace:
+    """A graph with choices, and the set of architectures it describes. Immutable.
+
+    Args:
+        outputs: the node of each output by name, or a list of nodes for the heads of an ensemble.
+        name: under which architectures and errors speak of the space.
+        sampling: `choices` draws each active choice uniformly; `architectures` draws every architecture with
+            the same probability. The two differ widely where choices are conditional.
+
+    Raises:
+        SpaceError: the declaration is wrong; see `nasforge.space.analysis`.
+    """
+
+    def __init__(
+        self, outputs: Mapping[str, Node | Sequence[Node]], *, name: str = "custom", sampling: Law = "choices"
+    ) -> None:
+        if sampling not in ("choices", "architectures"):
+            raise SpaceError(f"sampling law '{sampling}' is unknown; expected 'choices' or 'architectures'.")
+        self.name = name
+        self.sampling: Law = sampling
+        self._analysis = analyse(compile_graph(outputs))
+        self._allowed = tuple(tuple(range(len(read.options))) for read in self.choices)
+        self.parent: SearchSpace | None = None
+
+    # What it is made of
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All choices of the root space, by index."""
+        return self._analysis.graph.choices
+
+    @property
+    def allowed(self) -> tuple[tuple[int, ...], ...]:
+        """The option indices that restriction has left to each choice."""
+        return self._allowed
+
+    @property
+    def analysis(self) -> Analysis:
+        """Types and liveness of the graph, as tables."""
+        return self._analysis
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each input by name, (C, H, W)."""
+        return self._analysis.graph.inputs()
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of options of each choice in the root space."""
+        return tuple(len(read.options) for read in self.choices)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the decisions the root space offers; sizes, widths and repeats of the network do not count."""
+        if self.parent is not None:
+            return self.parent.fingerprint
+        active = [[list(t.axes), np.asarray(t.values, dtype=int).reshape(-1).tolist()] for t in self._analysis.active]
+        number = {read: index for index, read in enumerate(self.choices)}
+        links = [
+            [number[read.relation.previous], [list(map(int, row)) for row in read.relation.allowed]]
+            if read.relation is not None
+            else None
+            for read in self.choices
+        ]
+        offered = [[read.name, list(read.labels)] for read in self.choices]
+        return fingerprint([self.name, offered, active, links])
+
+    @cached_property
+    def size(self) -> int:
+        """The exact number of architectures.
+
+        Raises:
+            SpaceError: the conditions are too entangled to count.
+        """
+        return self._elimination.size
+
+    @cached_property
+    def _elimination(self) -> Elimination:
+        try:
+            return eliminate(list(self._factors()), self.sizes)
+        except TableTooLargeError as error:
+            raise SpaceError(f"the conditions of space '{self.name}' are too entangled to count exactly.") from error
+
+    def _factors(self) -> Iterator[Table]:
+        """Yield 0/1 tables whose product marks canonical assignments: inactive choices at option 0."""
+        number = {read: index for index, read in enumerate(self.choices)}
+        for index, active in enumerate(self._analysis.active):
+            options = np.zeros(self.sizes[index], dtype=bool)
+            options[list(self._allowed[index])] = True
+            own = Table((index,), options)
+            first = Table((index,), np.arange(self.sizes[index]) == 0)
+            yield combine_tables(lambda a, o, f: np.where(a, o, f), (active, own, first), self.sizes)
+            relation = self.choices[index].relation
+            if relation is not None:
+                before = number[relation.previous]
+                allowed = np.asarray(relation.allowed)
+                axes = (before, index) if before < index else (index, before)
+                pair = Table(axes, allowed if before < index else allowed.T)
+                tables = (active, self._analysis.active[before], pair)
+                yield combine_tables(lambda a, b, p: ~a | ~b | p, tables, self.sizes)
+
+    # Architectures as values
+
+    def architecture(self, options: Mapping[str, Any]) -> Architecture:
+        """Make an architecture from option labels (or options) by choice name.
+
+        Inactive choices may be left out; an active one must be given.
+
+        Raises:
+            ArchitectureError: an unknown choice or option, one missing, or one that restriction forbids.
+        """
+        names = {str(read.name): index for index, read in enumerate(self.choices)}
+        for name in options:
+            if name not in names:
+                raise ArchitectureError(unknown_name_sentence("choice", str(name), names))
+        decisions = [-1] * len(names)
+        for name, option in options.items():
+            if option is not None:
+                decisions[names[name]] = self._option(names[name], option)
+        gates = {gate.choice: gate for gate in self._program.gates}
+        for index in self._analysis.order:
+            if index in gates and not moves.is_active(gates[index], decisions):
+                decisions[index] = -1
+            elif decisions[index] < 0:
+                raise ArchitectureError(
+                    f"choice '{self.choices[index].name}' was given no option; expected one of {list(self.choices[index].labels)}."
+                )
+        return self.validated(Architecture(tuple(decisions), self.fingerprint))
+
+    def _option(self, index: int, option: Any) -> int:
+        read = self.choices[index]
+        if isinstance(option, str) and option in read.labels:
+            return read.labels.index(option)
+        if not isinstance(option, str) and option in read.options:
+            return read.options.index(option)
+        raise ArchitectureError(unknown_name_sentence(f"option of choice '{read.name}'", str(option), read.labels))
+
+    def validated(self, architecture: Architecture) -> Architecture:
+        """Return the architecture if it belongs to this space.
+
+        Raises:
+            ArchitectureError: it is of another space, not valid, or outside the restriction.
+        """
+        if architecture.fingerprint != self.fingerprint or len(architecture.decisions) != len(self.choices):
+            raise ArchitectureError(
+                f"the architecture has fingerprint {architecture.fingerprint}, space '{self.name}' has {self.fingerprint}; "
+                "use the space it was made for."
+            )
+        gates = {gate.choice: gate for gate in self._program.gates}
+        links = {link.choice: link for link in self._program.links}
+        for index in self._analysis.order:
+            option = architecture.decisions[index]
+            active = index not in gates or moves.is_active(gates[index], architecture.decisions)
+            options = self._allowed[index]
+            if index in links and architecture.decisions[links[index].previous] >= 0:
+                options = links[index].options[architecture.decisions[links[index].previous]]
+            if (option >= 0) != active or (active and option not in options):
+                read = self.choices[index]
+                given = read.labels[option] if 0 <= option < len(read.labels) else "no option"
+                wanted = [read.labels[o] for o in options] if active else "none, for it is inactive"
+                raise ArchitectureError(f"choice '{read.name}' was given {given}; expected {wanted}.")
+        return architecture
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Say whether the architecture belongs to this (possibly restricted) space."""
+        try:
+            self.validated(architecture)
+        except ArchitectureError:
+            return False
+        return True
+
+    def from_decisions(self, decisions: Sequence[int] | npt.NDArray[Any]) -> Architecture:
+        """Wrap one row of valid decisions."""
+        row = decisions.tolist() if isinstance(decisions, np.ndarray) else decisions
+        return Architecture(tuple(row), self.fingerprint)
+
+    def describe(self, architecture: Architecture) -> dict[str, str]:
+        """Return the label of every active choice by name."""
+        pairs = zip(self.choices, architecture.decisions, strict=True)
+        return {str(read.name): read.labels[option] for read, option in pairs if option >= 0}
+
+    def to_json(self, architecture: Architecture) -> dict[str, Any]:
+        """Return the architecture as plain data."""
+        return {"space": self.name, "fingerprint": self.fingerprint, "decisions": self.describe(self.validated(architecture))}
+
+    def from_json(self, data: Mapping[str, Any]) -> Architecture:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ArchitectureError: the data are of another space or not an architecture.
+        """
+        if not isinstance(data, Mapping) or not isinstance(data.get("decisions"), Mapping):
+            raise ArchitectureError("the data hold no architecture; expected the keys 'space', 'fingerprint' and 'decisions'.")
+        if data.get("fingerprint") != self.fingerprint:
+            raise ArchitectureError(
+                f"the architecture is of space '{data.get('space')}' ({data.get('fingerprint')}), not of '{self.name}' "
+                f"({self.fingerprint}); use the space it was made for."
+            )
+        return self.architecture(data["decisions"])
+
+    # Moves
+
+    @cached_property
+    def _program(self) -> moves.Program:
+        return moves.compile_program(self._analysis, self._allowed)
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture by the space's sampling law."""
+        if self.sampling == "architectures":
+            return self.sample_uniform(rng)
+        return Architecture(tuple(moves.sample(self._program, rng)), self.fingerprint)
+
+    def sample_uniform(self, rng: np.random.Generator) -> Architecture:
+        """Draw an architecture with every one equally likely."""
+        drawn = draw(self._elimination, self.sizes, rng)
+        decisions = list(drawn)
+        for gate in self._program.gates:
+            if not moves.is_active(gate, decisions):
+                decisions[gate.choice] = -1
+        return Architecture(tuple(decisions), self.fingerprint)
+
+    def sample_batch(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+        """Draw `n` rows of decisions, shape (n, choices), -1 where inactive."""
+        if self.sampling == "architectures":
+            return np.asarray([self.sample_uniform(rng).decisions for _ in range(n)], dtype=np.int16)
+        return moves.sample_batch(self._program, n, rng)
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Change one active decision and repair what follows; always another architecture, if there is one."""
+        changed = moves.mutate(self._program, architecture.decisions, rng)
+        return architecture if changed is None else Architecture(tuple(changed), self.fingerprint)
+
+    def mutate_batch(self, decisions: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+        """Mutate each row of decisions once."""
+        return moves.mutate_batch(self._program, decisions, rng)
+
+    def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        """Take each decision from either parent, then repair."""
+        return Architecture(
+            tuple(moves.crossover(self._program, first.decisions, second.decisions, rng)), self.fingerprint
+        )
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Yield the architectures that differ in one decision (newly active ones at their first option)."""
+        for decisions in moves.neighbours(self._program, architecture.decisions):
+            yield Architecture(tuple(decisions), self.fingerprint)
+
+    def repair(self, decisions: Sequence[int] | Architecture, rng: np.random.Generator) -> Architecture:
+        """Return the nearest valid architecture: inactive decisions go, missing and forbidden ones are drawn."""
+        row = list(decisions.decisions if isinstance(decisions, Architecture) else decisions)
+        if len(row) != len(self.choices):
+            raise ArchitectureError(f"{len(row)} decisions were given, space '{self.name}' has {len(self.choices)} choices.")
+        return Architecture(tuple(moves.settle(self._program, row, rng)), self.fingerprint)
+
+    def smallest(self, metric: str = "macs") -> Architecture:
+        """Return an architecture of least cost (see `extreme`)."""
+        return self.extreme(metric, largest=False)
+
+    def largest(self, metric: str = "macs") -> Architecture:
+        """Return an architecture of greatest cost (see `extreme`)."""
+        return self.extreme(metric, largest=True)
+
+    def extreme(self, metric: str = "macs", *, largest: bool, seed: int = 0) -> Architecture:
+        """Return an architecture of extreme cost: coordinate descent from several starts.
+
+        Exact where the cost is monotone in each choice, as in elastic spaces; else a local extreme.
+        """
+        cost, sign = self.cost(metric), -1.0 if largest else 1.0
+        rng = np.random.default_rng(seed)
+        starts = self.sample_batch(64, rng)
+        starts = starts[np.argsort(sign * cost.batch(starts))[:2]]
+        found = min((self._descend(self.from_decisions(row), cost, sign) for row in starts), key=lambda a: sign * cost(a))
+        return found
+
+    def _descend(self, current: Architecture, cost: AdditiveCost | WalkCost, sign: float) -> Architecture:
+        while True:
+            near = list(self.neighbours(current))
+            if not near:
+                return current
+            best = min(near, key=lambda a: sign * cost(a))
+            if sign * cost(best) >= sign * cost(current):
+                return current
+            current = best
+
+    def restrict(self, options: Mapping[str, Iterable[Any]]) -> SearchSpace:
+        """Return the sub-space in which each named choice keeps only the given options (labels or options).
+
+        Choices, indices, node names and fingerprint stay, so architectures and weights serve unchanged.
+
+        Raises:
+            ArchitectureError: an unknown choice or option.
+            SpaceError: a choice that is left without an option, or with options no chain can pass.
+        """
+        names = {str(read.name): index for index, read in enumerate(self.choices)}
+        allowed = list(self._allowed)
+        for name, kept in options.items():
+            if name not in names:
+                raise ArchitectureError(unknown_name_sentence("choice", name, names))
+            index = names[name]
+            wanted = {self._option(index, option) for option in kept}
+            allowed[index] = tuple(option for option in allowed[index] if option in wanted)
+        self._make_consistent(allowed)
+        child = object.__new__(SearchSpace)
+        child.name, child.sampling, child._analysis = self.name, self.sampling, self._analysis
+        child._allowed, child.parent = tuple(allowed), self
+        return child
+
+    def _make_consistent(self, allowed: list[tuple[int, ...]]) -> None:
+        """Drop options of a chain that no later option may follow; refuse a choice left empty."""
+        number = {read: index for index, read in enumerate(self.choices)}
+        for index in reversed(self._analysis.order):
+            relation = self.choices[index].relation
+            if relation is not None and not self._analysis.active[index].axes:
+                before = number[relation.previous]
+                allowed[before] = tuple(
+                    o for o in allowed[before] if any(relation.allowed[o][own] for own in allowed[index])
+                )
+        for index, left in enumerate(allowed):
+            if not left:
+                raise SpaceError(f"the restriction leaves no option to choice '{self.choices[index].name}'; keep at least one.")
+
+    # Readings
+
+    def lower(self, architecture: Architecture, mixed: Mapping[int, tuple[int, ...]] | None = None) -> Lowered:
+        """Return the pruned graph of an architecture, see `nasforge.space.lower`."""
+        if mixed:
+            return lower(self._analysis.graph, architecture.decisions, mixed)
+        return self._lowered(architecture)
+
+    @cached_property
+    def _lowered(self) -> Any:
+        return functools.lru_cache(maxsize=512)(lambda a: lower(self._analysis.graph, self.validated(a).decisions))
+
+    def network_id(self, architecture: Architecture) -> str:
+        """Hash of the network that the architecture computes when trained alone."""
+        return self.lower(architecture).network_id
+
+    @cached_property
+    def _variants(self) -> NodeVariants | None:
+        if self.parent is not None:
+            return self.parent._variants
+        try:
+            return node_variants(self._analysis)
+        except TableTooLargeError:
+            return None
+
+    def additive(self, metric: str, cost: NodeCost) -> AdditiveCost | WalkCost:
+        """Return the sum of `cost(operator, input types)` over the lowered nodes, for any architecture."""
+        if self._variants is not None:
+            return additive_cost(metric, self._variants, cost, self.sizes)
+        graph = self._analysis.graph
+        return WalkCost(
+            metric,
+            lambda a: sum(cost(node.op, node.input_types) for node in lower(graph, a.decisions).nodes),
+            self.fingerprint,
+        )
+
+    @cached_property
+    def _costs(self) -> dict[str, AdditiveCost | WalkCost]:
+        return {} if self.parent is None else self.parent._costs
+
+    def cost(self, metric: str) -> AdditiveCost | WalkCost:
+        """Return the model of `params`, `macs`, `activation_bytes` (float32, one image) or `bitops`."""
+        if metric not in METRICS:
+            raise SpaceError(unknown_name_sentence("cost", metric, METRICS))
+        if metric not in self._costs:
+            self._costs[metric] = self.additive(metric, lambda op, types: getattr(op, metric)(types))
+        return self._costs[metric]
+
+    def params(self, architecture: Architecture) -> int:
+        """Return the number of trainable parameters of an architecture."""
+        return int(self.cost("params")(architecture))
+
+    def macs(self, architecture: Architecture) -> int:
+        """Return the multiply-accumulates of an architecture for one image."""
+        return int(self.cost("macs")(architecture))
+
+    def node_variants(self) -> dict[str, Lowered]:
+        """Return, by latency key, each block that some architecture runs, as a graph of its own."""
+        found: dict[str, Lowered] = {}
+        if self._variants is None:
+            lowered = [self.lower(self.sample(np.random.default_rng(seed))) for seed in range(200)]
+            singles = [(graph, i) for graph in lowered for i in range(len(graph.nodes))]
+            for graph, i in singles:
+                if graph.nodes[i].inputs:
+                    found.setdefault(graph.nodes[i].key, graph.single(i))
+            return found
+        for op, types in self._variants.variants:
+            if types and not op.is_zero:
+                found.setdefault(op.key(types), _alone(op, types))
+        return found
+
+    def one_hot(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float32]:
+        """Encode architectures one-hot, shape (n, total options); inactive choices are all zeros."""
+        return encode.one_hot(self.integers(architectures), self.sizes)
+
+    def integers(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.int16]:
+        """Encode architectures as option indices, shape (n, choices), -1 where inactive."""
+        return np.asarray([a.decisions for a in architectures], dtype=np.int16).reshape(-1, len(self.choices))
+
+    def adjacency(self, architecture: Architecture) -> tuple[npt.NDArray[np.int8], list[str]]:
+        """Encode the lowered graph as an adjacency matrix and one operator key per node."""
+        return encode.adjacency(self.lower(architecture))
+
+    def enumerate(self) -> Iterator[Architecture]:
+        """Yield every architecture once (small spaces)."""
+        gates = {gate.choice: gate for gate in self._program.gates}
+        links = {link.choice: link for link in self._program.links}
+        decisions = [-1] * len(self.choices)
+
+        def extend(place: int) -> Iterator[Architecture]:
+            if place == len(self._analysis.order):
+                yield Architecture(tuple(decisions), self.fingerprint)
+                return
+            index = self._analysis.order[place]
+            options = self._allowed[index]
+            if index in gates and not moves.is_active(gates[index], decisions):
+                options = (-1,)
+            elif index in links and decisions[links[index].previous] >= 0:
+                options = links[index].options[decisions[links[index].previous]]
+            for option in options:
+                decisions[index] = option
+                yield from extend(place + 1)
+            decisions[index] = -1
+
+        yield from extend(0)
+
+    def __repr__(self) -> str:
+        return f"SearchSpace('{self.name}', {len(self.choices)} choices, fingerprint {self.fingerprint})"
+
+
+def _alone(op: Any, types: Any) -> Lowered:
+    from nasforge.space.lower import LoweredNode
+
+    return Lowered((LoweredNode("block", op, tuple(range(len(types))), types, op.shape(types), "block"),), {}).single(0)

@@ -1,0 +1,109 @@
+"""Tables over choices: arrays whose axes are choice indices, kept small by dropping constant axes.
+
+Everything that a space knows about its nodes (type, liveness, cost) is a function of few choices;
+as a table it is computed once and then looked up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_CELLS: Final = 1 << 20
+
+
+class TableTooLargeError(Exception):
+    """A table would have more than MAX_CELLS cells; callers fall back or refuse the space."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`values[i, j, ...]` for options i, j, ... of the choices `axes` (ascending)."""
+
+    axes: tuple[int, ...]
+    values: npt.NDArray[Any]
+
+    @classmethod
+    def constant(cls, value: Any, dtype: Any = None) -> Table:
+        """Return a table that depends on no choice."""
+        return cls((), np.asarray(value, dtype=dtype))
+
+    def reduced(self) -> Table:
+        """Drop the axes along which nothing changes."""
+        axes, values = list(self.axes), self.values
+        for place in range(len(axes) - 1, -1, -1):
+            first = values.take([0], axis=place)
+            if (values == first).all():
+                values = first.squeeze(place)
+                del axes[place]
+        return Table(tuple(axes), values)
+
+    def at(self, decisions: Sequence[int]) -> Any:
+        """Return the value for one row of decisions; inactive ones (-1) count as their first option."""
+        return self.values[tuple(max(decisions[axis], 0) for axis in self.axes)]
+
+    def spread(self, axes: Sequence[int], sizes: Sequence[int]) -> npt.NDArray[Any]:
+        """Return the values broadcastable over `axes` (a superset of this table's axes)."""
+        own = set(self.axes)
+        return self.values.reshape([sizes[axis] if axis in own else 1 for axis in axes])
+
+    def __invert__(self) -> Table:
+        return Table(self.axes, ~self.values)
+
+
+def joined_axes(tables: Sequence[Table], sizes: Sequence[int], limit: int = MAX_CELLS) -> tuple[int, ...]:
+    """Return the sorted union of axes.
+
+    Raises:
+        TableTooLargeError: the joint table would have more than `limit` cells.
+    """
+    axes = tuple(sorted({axis for table in tables for axis in table.axes}))
+    if math.prod(sizes[axis] for axis in axes) > limit:
+        raise TableTooLargeError(axes)
+    return axes
+
+
+def combine_tables(
+    function: Callable[..., npt.NDArray[Any]], tables: Sequence[Table], sizes: Sequence[int]
+) -> Table:
+    """Apply a broadcasting numpy function to tables."""
+    axes = joined_axes(tables, sizes)
+    values = function(*(table.spread(axes, sizes) for table in tables))
+    shape = tuple(sizes[axis] for axis in axes)
+    return Table(axes, np.broadcast_to(values, shape)).reduced()
+
+
+def either(tables: Sequence[Table], sizes: Sequence[int]) -> Table:
+    """Return the logical or of boolean tables; stops early where one is true throughout."""
+    if any(not table.axes and bool(table.values) for table in tables):
+        return Table.constant(True)
+    result = Table.constant(False)
+    for table in tables:
+        result = combine_tables(np.logical_or, (result, table), sizes)
+    return result
+
+
+def both(first: Table, second: Table, sizes: Sequence[int]) -> Table:
+    """Return the logical and of two boolean tables; a constant false ends it early."""
+    for one, other in ((first, second), (second, first)):
+        if not one.axes:
+            return other if bool(one.values) else Table.constant(False)
+    return combine_tables(np.logical_and, (first, second), sizes)
+
+
+def apply_rows(function: Callable[..., int], tables: Sequence[Table], sizes: Sequence[int]) -> Table:
+    """Apply a Python function of integers cell by cell, calling it once for each distinct combination."""
+    axes = joined_axes(tables, sizes)
+    shape = tuple(sizes[axis] for axis in axes)
+    columns = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables]
+    if not columns:
+        return Table.constant(function())
+    rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    results = np.asarray([function(*(int(cell) for cell in row)) for row in rows])
+    return Table(axes, results[inverse.reshape(-1)].reshape(shape)).reduced()

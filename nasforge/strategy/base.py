@@ -1,0 +1,165 @@
+"""The contract between a strategy and the loop: propose with `ask`, learn with `tell`, nothing else.
+
+A strategy never evaluates, stores, logs, sleeps or reads a clock. `ask` is pure in the strategy's
+state and the generator it is handed, so a run resumes by replaying what was told.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nasforge.errors import InfeasibleError
+from nasforge.goals import Constraint, Objective
+from nasforge.hardware.cost import Cost
+from nasforge.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An architecture to look at, and how much to spend on it (None: the evaluator's default)."""
+
+    architecture: Architecture
+    fidelity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was found out about a proposal.
+
+    `number` counts evaluations in the order proposed, `ask` and `tell` the calls it went through.
+    A failed evaluation has an `error` and no metrics.
+    """
+
+    number: int
+    architecture: Architecture
+    metrics: Mapping[str, float]
+    fidelity: float | None = None
+    error: str | None = None
+    ask: int = 0
+    tell: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a strategy may know: the space, the goals, and the costs that need no evaluation.
+
+    `costs` maps a metric (`params`, `macs`, `latency_ms_predicted`) to its model; `budget` is the
+    number of evaluations the run allows, where it is known; `reference_cost` the cost metric that
+    stands for the target's latency.
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...] = (Objective("accuracy_valid"),)
+    constraints: tuple[Constraint, ...] = ()
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    budget: int | None = None
+    reference_cost: str = "macs"
+
+    def cost_metrics(self, architecture: Architecture) -> dict[str, float]:
+        """Return every known cost of an architecture."""
+        return {metric: float(cost(architecture)) for metric, cost in self.costs.items()}
+
+    def feasible(self, architecture: Architecture) -> bool:
+        """Say whether all constraints on known costs hold."""
+        return all(
+            self.costs[limit.metric](architecture) <= limit.bound
+            for limit in self.constraints
+            if limit.metric in self.costs
+        )
+
+    def loss(self, evaluation: Evaluation) -> float:
+        """Return the first objective as a number of which less is better (infinity for a failure)."""
+        if evaluation.error is not None:
+            return float("inf")
+        return self.objectives[0].loss(evaluation.metrics)
+
+    def violation(self, decisions: np.ndarray) -> np.ndarray:
+        """Return for each row of `decisions` the summed relative excess over all cost limits."""
+        total = np.zeros(len(decisions))
+        for limit in self.constraints:
+            if limit.metric in self.costs:
+                total += np.maximum(0.0, self.costs[limit.metric].batch(decisions) / max(limit.bound, 1e-12) - 1.0)
+        return total
+
+    def sample(self, rng: np.random.Generator, batch: int = 256, rounds: int = 40) -> Architecture:
+        """Draw an architecture that meets all cost limits.
+
+        Rejection first, which keeps the space's own distribution; then a descent on the violation from
+        the least offending sample, for limits that few architectures meet.
+
+        Raises:
+            InfeasibleError: nothing within the limits was found; the message gives the best cost seen.
+        """
+        limited = [limit for limit in self.constraints if limit.metric in self.costs]
+        if not limited:
+            return self.space.sample(rng)
+        for size in (4, batch):
+            decisions = self.space.sample_batch(size, rng)
+            violation = self.violation(decisions)
+            inside = np.flatnonzero(violation <= 0)
+            if len(inside):
+                return self.space.from_decisions(decisions[inside[0]])
+        current, best = decisions[int(violation.argmin())], float(violation.min())
+        for _ in range(rounds):
+            near = [current_neighbour.decisions for current_neighbour in self._some_neighbours(current, rng)]
+            if not near:
+                break
+            moved = np.asarray(near, dtype=decisions.dtype)
+            violation = self.violation(moved)
+            inside = np.flatnonzero(violation <= 0)
+            if len(inside):
+                return self.space.from_decisions(moved[int(rng.choice(inside))])
+            if violation.min() >= best:
+                break
+            current, best = moved[int(violation.argmin())], float(violation.min())
+        raise InfeasibleError(self._infeasible_sentence(limited, current))
+
+    def _some_neighbours(self, decisions: np.ndarray, rng: np.random.Generator) -> list[Architecture]:
+        near = list(self.space.neighbours(self.space.from_decisions(decisions)))
+        rng.shuffle(near)  # type: ignore[arg-type]  # numpy shuffles lists, its stubs know arrays only
+        return near
+
+    def _infeasible_sentence(self, limited: Sequence[Constraint], decisions: np.ndarray) -> str:
+        architecture = self.space.from_decisions(decisions)
+        parts = [
+            f"{limit.metric} <= {limit.bound:g} (the least found is {self.costs[limit.metric](architecture):g})"
+            for limit in limited
+        ]
+        return f"no architecture of space '{self.space.name}' meets {' and '.join(parts)}; raise the limit."
+
+
+class Strategy(ABC):
+    """Base of all strategies. Options are dataclass fields of the subclass.
+
+    `handles` names the kinds of choice the strategy can search (see `nasforge.space.KINDS`); the default is
+    all. `evaluator` is the kind of evaluation it wants: `trained` (from scratch) or `shared`.
+    """
+
+    handles: ClassVar[frozenset[str] | None] = None
+    evaluator: ClassVar[str] = "trained"
+    problem: Problem
+
+    def setup(self, problem: Problem) -> None:
+        """Take the problem before the first `ask`; raise IncompatibleError where it cannot be searched."""
+        self.problem = problem
+
+    @abstractmethod
+    def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
+        """Propose up to `n` architectures; an empty list means that the strategy is done."""
+
+    @abstractmethod
+    def tell(self, results: Sequence[Evaluation]) -> None:
+        """Learn from evaluations, failed ones among them."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state as JSON values and arrays; the default, for strategies that replay, is none."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `snapshot` gave."""
