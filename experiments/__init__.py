@@ -1,0 +1,1 @@
+"""Hydra configurations of nasforge; data only."""

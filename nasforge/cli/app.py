@@ -1,0 +1,99 @@
+"""The `nasforge` program: its commands, its exit codes, and how errors look.
+
+Heavy libraries are imported by the commands that need them, so `nasforge list` starts at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from nasforge.cli.classify import classify
+from nasforge.cli.doctor import doctor
+from nasforge.cli.export import export
+from nasforge.cli.list import list_command
+from nasforge.cli.measure import measure
+from nasforge.cli.predict import predict
+from nasforge.cli.report import report
+from nasforge.cli.resume import resume
+from nasforge.cli.search import search
+from nasforge.cli.show import show
+from nasforge.cli.train import train
+from nasforge.errors import NasforgeError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="nasforge",
+    help="Neural architecture search: spaces as graphs, every search family, measured hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, command in {
+    "search": search,
+    "resume": resume,
+    "list": list_command,
+    "show": show,
+    "measure": measure,
+    "predict": predict,
+    "train": train,
+    "classify": classify,
+    "export": export,
+    "report": report,
+    "doctor": doctor,
+}.items():
+    app.command(name)(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code: 0 fine, 1 failed, 2 bad usage, 3 no network in the limits, 130 interrupted.
+
+    Errors are one sentence on standard error; `--debug`, anywhere, adds the traceback.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        result = app(given, prog_name="nasforge", standalone_mode=False)
+    except typer.TyperException as error:
+        return _usage(error, debug)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted.", INTERRUPTED, debug)
+    except NasforgeError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"the system refused: {error.strerror or error}{where}.", 1, debug)
+    except Exception as error:  # noqa: BLE001 - the last place that can turn a defect into one sentence
+        return _fail(f"unexpected {type(error).__name__}: {error}; run again with --debug and report it.", 1, debug)
+    return result if isinstance(result, int) else 0
+
+
+def run() -> None:
+    """Run as a program; the entry point `nasforge`."""
+    sys.exit(main())
+
+
+def _usage(error: typer.TyperException, debug: bool) -> int:
+    """Say what the argument parser found wrong; help asked for by giving no arguments is no error."""
+    message = str(getattr(error, "message", "") or error)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(message)  # noqa: T201 - the help text
+        return 0
+    formatted = getattr(error, "format_message", None)
+    return _fail(f"{formatted() if formatted else message} See `nasforge --help`.", 2, debug)
+
+
+def _fail(sentence: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    one_line = " ".join(sentence.split())
+    print(f"nasforge: {one_line}", file=sys.stderr)  # noqa: T201 - the program's own error channel
+    return code

@@ -1,0 +1,23 @@
+"""`nasforge resume`: go on where a run was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print result.json and nothing else.")] = False,
+) -> int:
+    """Go on with a stopped run; a finished one only prints its result again."""
+    from nasforge.cli.running import run_and_report
+
+    def start(listener: object) -> object:
+        from nasforge.run.resume import resume as resume_run
+
+        return resume_run(run, listener=listener)
+
+    return run_and_report(start, as_json)

@@ -1,0 +1,70 @@
+"""What `search` and `resume` share: progress, Ctrl-C, the summary and the exit code."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nasforge.cli.console import Terminal
+from nasforge.cli.output import print_json, print_pairs, print_table, print_text
+
+if TYPE_CHECKING:
+    from nasforge.run.search import SearchResult
+
+LIMITS_MISSED = 3
+INTERRUPTED = 130
+
+
+def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
+    """Run `start(listener)`, print its result, and return the exit code."""
+    terminal = Terminal()
+    try:
+        result: SearchResult = start(terminal)
+    except KeyboardInterrupt:
+        terminal.close()
+        if terminal.folder is None:
+            terminal.note("nasforge: interrupted before anything was written.")
+        else:
+            command = f"nasforge resume {shlex.quote(str(terminal.folder))}"
+            terminal.note(f"nasforge: interrupted; go on with: {command}")
+        return INTERRUPTED
+    finally:
+        terminal.close()
+    document = result.to_json()
+    if as_json:
+        print_json(document)
+    else:
+        print_summary(result)
+    return LIMITS_MISSED if result.status == "limit_missed" else 0
+
+
+def print_summary(result: SearchResult) -> None:
+    """Print the winner's figures, the finalists, and where everything is."""
+    document = result.to_json()
+    best = document["best"]
+    if best is None:
+        print_text("no network was found.")
+        return
+    if result.finalists:
+        header = ("finalist", "accuracy_valid", "predicted_ms", "measured_ms", "error", "params", "macs")
+        print_table(header, [_row(place, finalist) for place, finalist in enumerate(result.finalists, 1)])
+        print_text()
+    if not best["verified"]:
+        print_text("NOT VERIFIED: " + str(best["provenance"].get("unverified", "the latency was not measured here.")))
+    if result.status == "limit_missed":
+        print_text("LIMIT MISSED: no finalist was within the limits as measured.")
+    print_pairs({key: f"{value:g}" if isinstance(value, float) else value for key, value in best["metrics"].items()})
+    print_pairs({"run": result.folder, "model": result.folder / "model.onnx", "report": result.folder / "report.html"})
+
+
+def _row(place: int, finalist: dict[str, Any]) -> list[str]:
+    metrics = finalist["metrics"]
+    predicted, measured = metrics.get("latency_ms_predicted"), metrics.get("latency_ms")
+    error = f"{(predicted / measured - 1) * 100:+.1f} %" if predicted and measured else "-"
+    texts = [_short(metrics.get("accuracy_valid")), _short(predicted), _short(measured), error]
+    return [str(place), *texts, f"{metrics.get('params', 0):,.0f}", f"{metrics.get('macs', 0):,.0f}"]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

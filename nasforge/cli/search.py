@@ -1,0 +1,57 @@
+"""`nasforge search`: the main job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+Text = Optional[str]  # noqa: UP045 - typer reads it at run time
+
+
+def search(
+    overrides: Annotated[
+        Optional[list[str]],  # noqa: UP045 - as above
+        typer.Argument(help="Hydra overrides, such as strategy.population=30 space.width=0.5 training.epochs=20."),
+    ] = None,
+    space: Annotated[Text, typer.Option(help="Search space; see `nasforge list spaces`.")] = None,
+    strategy: Annotated[Text, typer.Option(help="Strategy; see `nasforge list strategies`.")] = None,
+    target: Annotated[Text, typer.Option(help="Where the network will run: cpu, int8 or gpu.")] = None,
+    data: Annotated[Text, typer.Option(help="Data: digits, fractals, cifar10:DIR, image_folder:DIR, ...")] = None,
+    task: Annotated[Text, typer.Option(help="Task; see `nasforge list tasks`.")] = None,
+    max_latency: Annotated[Text, typer.Option(help="Hard limit, such as 5ms.")] = None,
+    max_params: Annotated[Text, typer.Option(help="Hard limit, such as 2M.")] = None,
+    max_macs: Annotated[Text, typer.Option(help="Hard limit, such as 300M.")] = None,
+    budget: Annotated[Text, typer.Option(help="quick, NNmin, NN-evaluations or NN-epochs.")] = None,
+    workers: Annotated[Optional[int], typer.Option(help="Evaluations at a time.")] = None,  # noqa: UP045 - as above
+    ray: Annotated[Text, typer.Option(help="Address of a Ray cluster.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,  # noqa: UP045 - as above
+    out: Annotated[Text, typer.Option(help="Run folder; a new one below runs/ without.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print result.json and nothing else.")] = False,
+) -> int:
+    """Search a space for the best network on a target, within limits; leave a run folder."""
+    from nasforge.cli.running import run_and_report
+    from nasforge.config import compose
+    from nasforge.errors import UsageError
+
+    if ray is not None or (workers or 1) > 1:
+        given = f"--ray {ray}" if ray is not None else f"--workers {workers}"
+        raise UsageError(f"{given} was given, but this version evaluates one at a time; leave the option away.")
+    groups = {"space": space, "strategy": strategy, "target": target, "task": task}
+    values = {
+        "data": data,
+        "limits.latency": max_latency,
+        "limits.params": max_params,
+        "limits.macs": max_macs,
+        "budget": budget,
+        "seed": seed,
+        "out": out,
+    }
+    composed = compose(groups, values, overrides or [])
+
+    def start(listener: object) -> object:
+        from nasforge.run.search import run_search
+
+        return run_search(composed.settings, config=composed.text, listener=listener)
+
+    return run_and_report(start, as_json)

@@ -1,0 +1,122 @@
+"""From command-line options and Hydra overrides to the settings of a run.
+
+Every installed plug-in is a member of its Hydra group, whether or not a YAML file presets it, so a
+plug-in package brings no configuration. Options of plug-ins are checked against the plug-in itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nasforge import registry
+from nasforge.config.check import check_options
+from nasforge.errors import NotInstalledError, UsageError, unknown_name_sentence
+from nasforge.run.settings import Settings
+
+MODULE: Final = "nasforge_experiments"
+GROUPS: Final = {"space": "spaces", "strategy": "strategies", "target": "targets", "task": "tasks"}
+OPEN_KEYS: Final = (*GROUPS, "training", "data_options")
+OVERRIDE: Final = re.compile(r"(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?P<rest>=.*)?", re.DOTALL)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """Settings, and the YAML they were read from with its interpolations left as written."""
+
+    settings: Settings
+    text: str
+
+
+def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Composed:
+    """Compose a configuration.
+
+    Args:
+        groups: name of the space, strategy, target, task; None leaves the default.
+        values: dotted keys and plain values that need no quoting; None leaves the default.
+        overrides: in Hydra's grammar, such as `strategy.population=30`.
+
+    Raises:
+        UsageError: a name, key or value that nothing knows; the nearest is named.
+    """
+    chosen = [f"{group}={_installed(group, name)}" for group, name in groups.items() if name is not None]
+    config = _compose([*chosen, *map(_override, overrides)])
+    for key, value in values.items():
+        if value is not None:
+            OmegaConf.update(config, key, value, merge=False, force_add=True)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"the configuration cannot be resolved: {_first_line(error)}.") from error
+    settings = Settings.read(plain)  # type: ignore[arg-type]  # a DictConfig gives a dict
+    check_options(settings)
+    return Composed(settings, OmegaConf.to_yaml(config))
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    _register()
+    try:
+        with initialize_config_module(MODULE, version_base="1.3"):
+            return hydra_compose("config", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(f"the overrides {overrides} do not compose: {_first_line(error)}.") from error
+
+
+def _register() -> None:
+    """Make every installed plug-in a member of its group, without importing it."""
+    store = ConfigStore.instance()
+    for group, kind in GROUPS.items():
+        for name in registry.installed(kind):
+            store.store(group=group, name=name, node={"name": name}, provider="nasforge")
+
+
+def _override(text: str) -> str:
+    """Check the key of an override, and let it add an option that no YAML lists."""
+    match = OVERRIDE.fullmatch(text)
+    if match is None or (match["rest"] is None and match["mark"] != "~"):
+        raise UsageError(f"override '{text}' was given; expected key=value, such as strategy.population=30.")
+    key, top = match["key"], re.split(r"[./@]", match["key"])[0]
+    known = [*_top_keys(), "experiment"]
+    if top not in known:
+        raise UsageError(unknown_name_sentence("setting", top, known))
+    if key in GROUPS and match["rest"]:
+        _installed(key, match["rest"][1:])
+    if match["mark"] is None and top in OPEN_KEYS and "." in key:
+        return f"++{text}"
+    return text
+
+
+def _installed(group: str, name: str) -> str:
+    """Return the name if a plug-in or a YAML preset of the group has it."""
+    plugins = registry.installed(GROUPS[group])
+    presets = _presets(group)
+    if name not in plugins and name not in presets:
+        raise NotInstalledError.unknown(registry.SINGULAR[GROUPS[group]], name, {*plugins, *presets})
+    return name
+
+
+def _presets(group: str) -> set[str]:
+    from importlib import resources
+
+    folder = resources.files(MODULE).joinpath(group)
+    if not folder.is_dir():
+        return set()
+    return {entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")}
+
+
+def _top_keys() -> tuple[str, ...]:
+    return tuple(Settings().to_json())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

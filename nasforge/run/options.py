@@ -1,0 +1,119 @@
+"""Making plug-ins from their names and options, with the nearest name where an option is unknown.
+
+Options are dataclass fields (strategies) or keyword parameters (spaces, data sets), so the command
+line, the configuration and Python agree by construction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from nasforge import registry
+from nasforge.errors import UsageError, unknown_name_sentence
+from nasforge.space import SearchSpace
+from nasforge.strategy import Strategy
+
+SPACE_PARAMETERS: Final = frozenset({"input_shape", "classes"})
+
+
+def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
+    """Return a new strategy with the given options.
+
+    Raises:
+        UsageError: an unknown option, or a value of the wrong kind.
+    """
+    made = make(registry.load("strategies", name), options, f"option of strategy '{name}'")
+    if not isinstance(made, Strategy):
+        raise UsageError(f"strategy '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Strategy.")
+    return made
+
+
+def make_space(name: str, options: Mapping[str, Any], input_shape: tuple[int, ...], classes: int) -> SearchSpace:
+    """Return the search space of a name for inputs [C, H, W] and a number of classes.
+
+    Raises:
+        UsageError: an unknown option, or an input too small for the space.
+    """
+    function = registry.load("spaces", name)
+    given = {"input_shape": tuple(input_shape), "classes": classes, **options}
+    made = make(function, given, f"option of space '{name}'")
+    if not isinstance(made, SearchSpace):
+        raise UsageError(f"space '{name}' makes a {type(made).__name__}; expected a nasforge SearchSpace.")
+    return made
+
+
+def option_defaults(kind: str, name: str) -> dict[str, Any]:
+    """Return the options of a plug-in with their defaults, for help and configuration."""
+    skipped = SPACE_PARAMETERS if kind == "spaces" else frozenset[str]()
+    return {
+        parameter.name: None if parameter.default is inspect.Parameter.empty else parameter.default
+        for parameter in _parameters(registry.load(kind, name))
+        if parameter.name not in skipped
+    }
+
+
+def make(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> Any:
+    """Call a function or class with options, after checking their names and converting their values.
+
+    Raises:
+        UsageError: an unknown option, or a value of the wrong kind.
+    """
+    parameters = _parameters(function)
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
+    known = {parameter.name: parameter for parameter in parameters}
+    hints = _hints(function)
+    converted = {}
+    for key, value in options.items():
+        if key not in known and not open_ended:
+            raise UsageError(unknown_name_sentence(what, key, known))
+        converted[key] = convert(value, hints.get(key, Any), f"{what} '{key}'")
+    return function(**converted)
+
+
+def convert(value: Any, kind: Any, what: str) -> Any:
+    """Return `value` as the annotated type where that loses nothing (1 for 1.0, a list for a tuple).
+
+    Raises:
+        UsageError: the value is of another kind.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    accepted = True
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(value)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise UsageError(unknown_name_sentence(f"value of {what}", str(value), map(str, arguments)))
+    elif kind is int:
+        accepted = isinstance(value, int) and not isinstance(value, bool)
+    elif kind in (float, str, bool):
+        accepted = isinstance(value, kind)
+    if not accepted:
+        raise UsageError(f"{what} was given {value!r}; expected {getattr(kind, '__name__', kind)}.")
+    return value
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    usable = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [parameter for parameter in inspect.signature(function).parameters.values() if parameter.kind in usable]
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    if dataclasses.is_dataclass(function):
+        return {part.name: _hint_of(function, part.name, part.type) for part in dataclasses.fields(function)}
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 - a plug-in's annotations may name what only its type checker imports
+        return {}
+
+
+def _hint_of(owner: Any, name: str, written: Any) -> Any:
+    try:
+        return typing.get_type_hints(owner)[name]
+    except Exception:  # noqa: BLE001 - as above: fall back to the plain names
+        return {"int": int, "float": float, "str": str, "bool": bool}.get(str(written), Any)

@@ -1,0 +1,159 @@
+"""What a run was asked to do, as plain data: the content of `config.yaml`, from which `resume` rebuilds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, final
+
+from nasforge.errors import UsageError, unknown_name_sentence
+from nasforge.goals import Constraint
+from nasforge.goals.quantity import count, milliseconds
+from nasforge.run.budget import Budget
+
+LIMITS: Final = {"latency": "latency_ms_predicted", "params": "params", "macs": "macs"}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """A plug-in by name, with the options it is made with."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, given: Any, kind: str) -> Plug:
+        """Read a name, or a mapping with `name` and options."""
+        if isinstance(given, str):
+            return cls(given)
+        if isinstance(given, Mapping) and isinstance(given.get("name"), str):
+            return cls(given["name"], {str(key): value for key, value in given.items() if key != "name"})
+        raise UsageError(f"{kind} was given {given!r}; expected the name of one, see `nasforge list`.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return name and options in one mapping."""
+        return {"name": self.name, **self.options}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard limits; None where there is none. Latency in milliseconds."""
+
+    latency_ms: float | None = None
+    params: int | None = None
+    macs: int | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Limits:
+        """Read `latency` (text with unit, or milliseconds), `params` and `macs` (text or number)."""
+        for key in given:
+            if key not in LIMITS:
+                raise UsageError(unknown_name_sentence("limit", str(key), LIMITS))
+        latency, params, macs = (given.get(key) for key in LIMITS)
+        return cls(
+            None if latency is None else milliseconds(latency, "max-latency"),
+            None if params is None else count(params, "max-params"),
+            None if macs is None else count(macs, "max-macs"),
+        )
+
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Return the limits as constraints on metrics known without an evaluation."""
+        bounds = {"latency": self.latency_ms, "params": self.params, "macs": self.macs}
+        return tuple(Constraint(LIMITS[key], float(bound)) for key, bound in bounds.items() if bound is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `read` takes."""
+        latency = None if self.latency_ms is None else f"{self.latency_ms:g}ms"
+        return {"latency": latency, "params": self.params, "macs": self.macs}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One search, as asked for.
+
+    Attributes:
+        space: space and its options (width, presets).
+        strategy: strategy and its options.
+        target: where the network will run.
+        task: task and its options.
+        data: `name` or `name:argument` of a data set.
+        data_options: size, classes, limit.
+        limits: hard limits.
+        budget: what the search may spend.
+        training: fields of the training configuration, for finalists and for evaluations.
+        finalists: how many architectures are measured on the target at the end.
+        seed: of everything random.
+        workers: evaluations at a time.
+        out: the run folder; None: a new one below `runs`.
+    """
+
+    space: Plug = Plug("mbconv")
+    strategy: Plug = Plug("random")
+    target: Plug = Plug("cpu")
+    task: Plug = Plug("classification")
+    data: str = "digits"
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    finalists: int = 4
+    seed: int = 0
+    workers: int = 1
+    out: str | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Settings:
+        """Read the content of `config.yaml`.
+
+        Raises:
+            UsageError: an unknown key (the nearest is named), or a value of the wrong kind.
+        """
+        known = [part.name for part in fields(cls)]
+        for key in given:
+            if key not in known:
+                raise UsageError(unknown_name_sentence("setting", str(key), known))
+        default = cls()
+        plugs = {
+            kind: Plug.read(given.get(kind, getattr(default, kind).name), kind)
+            for kind in ("space", "strategy", "target", "task")
+        }
+        return cls(
+            **plugs,
+            data=str(given.get("data") or default.data),
+            data_options=dict(given.get("data_options") or {}),
+            limits=Limits.read(given.get("limits") or {}),
+            budget=Budget.parse(str(given.get("budget", "quick"))),
+            training=dict(given.get("training") or {}),
+            finalists=_whole(given, "finalists", default.finalists, least=1),
+            seed=_whole(given, "seed", default.seed, least=0),
+            workers=_whole(given, "workers", default.workers, least=1),
+            out=given.get("out"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that `read` takes."""
+        return {
+            "space": self.space.to_json(),
+            "strategy": self.strategy.to_json(),
+            "target": self.target.to_json(),
+            "task": self.task.to_json(),
+            "data": self.data,
+            "data_options": dict(self.data_options),
+            "limits": self.limits.to_json(),
+            "budget": str(self.budget),
+            "training": dict(self.training),
+            "finalists": self.finalists,
+            "seed": self.seed,
+            "workers": self.workers,
+            "out": self.out,
+        }
+
+
+def _whole(given: Mapping[str, Any], key: str, default: int, least: int) -> int:
+    value = given.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{key} was given {value!r}; expected a whole number of at least {least}.")
+    return value
