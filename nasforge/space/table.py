@@ -101,9 +101,14 @@ def apply_rows(function: Callable[..., int], tables: Sequence[Table], sizes: Seq
     """Apply a Python function of integers cell by cell, calling it once for each distinct combination."""
     axes = joined_axes(tables, sizes)
     shape = tuple(sizes[axis] for axis in axes)
-    columns = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables]
-    if not columns:
+    if not tables:
         return Table.constant(function())
-    rows, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    results = np.asarray([function(*(int(cell) for cell in row)) for row in rows])
+    key: Any = np.zeros((), dtype=np.int64)
+    for table in tables:
+        low = int(table.values.min())
+        key = key * (int(table.values.max()) - low + 1) + (table.spread(axes, sizes) - low)
+    flat = np.broadcast_to(key, shape).reshape(-1)
+    _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
+    columns = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1)[first] for table in tables]
+    results = np.asarray([function(*(int(cell) for cell in row)) for row in zip(*columns, strict=True)])
     return Table(axes, results[inverse.reshape(-1)].reshape(shape)).reduced()

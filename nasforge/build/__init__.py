@@ -1,0 +1,21 @@
+"""Making things of architectures: networks, supernets, extracted and calibrated networks, ONNX files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nasforge.build.calibrate import recalibrate
+from nasforge.build.extract import extract
+from nasforge.build.network import Network, build_network
+from nasforge.build.supernet import Supernet
+
+__all__ = ["Network", "Supernet", "build_network", "export_onnx", "extract", "recalibrate"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the exporter only when asked for: it brings onnx."""
+    if name == "export_onnx":
+        from nasforge.build.onnx_export import export_onnx
+
+        return export_onnx
+    raise AttributeError(f"module 'nasforge.build' has no attribute '{name}'")

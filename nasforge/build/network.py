@@ -1,0 +1,84 @@
+"""A network of plain torch modules, built from a lowered graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from nasforge.build.plan import Plan, make_plan
+from nasforge.layers import layer_class
+from nasforge.space.lower import Lowered, Step
+
+
+def module_name(step: Step) -> str:
+    """Return a name fit for a module: node and part, without dots."""
+    return f"{step.weights}:{step.part}".strip(":").replace(".", "/")
+
+
+@final
+class Network(nn.Module):
+    """One architecture as plain modules: no choices, no slicing, no weights but its own.
+
+    Calling it on (batch, C, H, W) gives logits (batch, classes); several outputs come as a dict by name, several
+    heads as a list in training and as their mean in evaluation.
+    """
+
+    def __init__(self, lowered: Lowered) -> None:
+        """Build freshly initialised modules for every primitive layer."""
+        super().__init__()
+        self.plan: Plan = make_plan(lowered)
+        self.layers = nn.ModuleDict()
+        self._names: list[str] = []
+        for step in self.plan.steps:
+            name = module_name(step)
+            while name in self.layers:  # a node may run another node's weights: each gets a copy
+                name += "'"
+            self.layers[name] = layer_class(step.op).plain(step.op, step.input_types)
+            self._names.append(name)
+
+    def forward(self, x: Tensor | Mapping[str, Tensor]) -> Any:
+        """Run the network."""
+        values = self.plan.feed(x)
+        for step, name, frees in zip(self.plan.steps, self._names, self.plan.frees, strict=True):
+            values[step.output] = self.layers[name](*[values[number] for number in step.inputs])
+            for number in frees:
+                del values[number]
+        return self.plan.collect(values, self.training)
+
+    def module_of(self, place: int) -> nn.Module:
+        """Return the module of the step at `place`."""
+        return self.layers[self._names[place]]
+
+
+def build_network(lowered: Lowered, seed: int | None = None) -> Network:
+    """Build a network, initialised from `seed` (from torch's global generator without one).
+
+    Nodes that name a pretrained module start from it.
+    """
+    if seed is None:
+        network = Network(lowered)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Network(lowered)
+    load_pretrained(network)
+    return network
+
+
+def load_pretrained(network: Network) -> None:
+    """Copy pretrained weights into the nodes that name them.
+
+    Raises:
+        ArchitectureError: the pretrained state does not fit the node's layers.
+    """
+    from nasforge.build.pretrained import pretrained_state
+
+    parts: dict[int, list[tuple[str, nn.Module]]] = {}
+    for place, step in enumerate(network.plan.steps):
+        parts.setdefault(step.node, []).append((step.part, network.module_of(place)))
+    for index, node in enumerate(network.plan.lowered.nodes):
+        if node.pretrained is not None and index in parts:
+            pretrained_state(node.name, node.pretrained, parts[index])

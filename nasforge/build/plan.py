@@ -1,0 +1,80 @@
+"""A lowered graph laid out for execution; networks and supernets run the same plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from nasforge.errors import UsageError
+from nasforge.space.lower import Lowered, Step
+from nasforge.space.node import InputOp
+
+Outputs = Tensor | list[Tensor] | dict[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, where inputs go in and outputs come out, and which values each step frees."""
+
+    lowered: Lowered
+    steps: tuple[Step, ...]
+    sources: Mapping[str, int]
+    """Value number of each input by name."""
+    outputs: Mapping[str, tuple[int, ...]]
+    frees: tuple[tuple[int, ...], ...]
+
+    def feed(self, x: Tensor | Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """Return the values at the inputs.
+
+        Raises:
+            UsageError: a tensor for several inputs, an unknown or missing input.
+        """
+        named = {next(iter(self.sources)): x} if isinstance(x, Tensor) and len(self.sources) == 1 else x
+        if isinstance(named, Tensor) or set(named) != set(self.sources):
+            given = "one tensor" if isinstance(named, Tensor) else sorted(named)
+            raise UsageError(f"the network was given {given}; expected the inputs {sorted(self.sources)}.")
+        return {self.sources[name]: tensor for name, tensor in named.items()}
+
+    def collect(self, values: Mapping[int, Tensor], training: bool) -> Any:
+        """Return the outputs: one tensor, or a dict by name; heads as a list in training, their mean otherwise."""
+        found = {name: gather_heads([values[i] for i in numbers], training) for name, numbers in self.outputs.items()}
+        return next(iter(found.values())) if len(found) == 1 else found
+
+
+def gather_heads(heads: list[Tensor], training: bool) -> Tensor | list[Tensor]:
+    """Return one head as it is; several as a list in training and as their mean in evaluation."""
+    if len(heads) == 1:
+        return heads[0]
+    return heads if training else torch.stack(heads).mean(dim=0)
+
+
+def make_plan(lowered: Lowered) -> Plan:
+    """Lay a lowered graph out."""
+    steps = tuple(step for step in lowered.steps if not isinstance(step.op, InputOp))
+    sources = {
+        node.op.input_name: value
+        for node, value in zip(lowered.nodes, lowered.values, strict=True)
+        if isinstance(node.op, InputOp)
+    }
+    outputs = {name: tuple(lowered.values[node] for node in nodes) for name, nodes in lowered.outputs.items()}
+    kept = {number for numbers in outputs.values() for number in numbers}
+    last = {number: place for place, step in enumerate(steps) for number in step.inputs}
+    frees: list[list[int]] = [[] for _ in steps]
+    for number, place in last.items():
+        if number not in kept:
+            frees[place].append(number)
+    return Plan(lowered, steps, sources, outputs, tuple(map(tuple, frees)))
+
+
+def execute(plan: Plan, values: dict[int, Tensor], run: Callable[[int, Step, list[Tensor]], Tensor]) -> dict[int, Tensor]:
+    """Run all steps, dropping each value after its last reader."""
+    for place, step in enumerate(plan.steps):
+        values[step.output] = run(place, step, [values[number] for number in step.inputs])
+        for number in plan.frees[place]:
+            del values[number]
+    return values

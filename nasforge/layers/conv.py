@@ -1,0 +1,226 @@
+"""Convolution and normalisation layers whose weights are sliced: first channels, centre crop of the kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nasforge.errors import SpaceError
+from nasforge.layers.base import Layer, Stateless, Variant, capacity, ops_of
+from nasforge.space.node import Types
+
+_ACTIVATIONS: Final = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hswish": nn.Hardswish,
+    "swish": nn.SiLU,
+    "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+    "hsigmoid": nn.Hardsigmoid,
+}
+
+
+def init_conv(weight: Tensor) -> None:
+    """Draw from N(0, 2 / (k k out)) of one group (He et al. 2015, fan-out)."""
+    out, _, *kernel = weight.shape
+    fan = math.prod(kernel) * (1 if weight.shape[1] == 1 else out)
+    nn.init.normal_(weight, 0.0, math.sqrt(2.0 / fan))
+
+
+@final
+class ElasticConv2d(Layer):
+    """One kernel for all widths and kernel sizes: first output channels, slots of the input, centre crop."""
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        super().__init__(variants)
+        self.kernel = max(op.kernel for op in ops_of(variants))
+        self.depthwise = any(op.depthwise for op in ops_of(variants))
+        self.groups = max(op.groups for op in ops_of(variants))
+        channels = capacity(variants)
+        if self.groups > 1 and len({(op.out, op.groups, types[0].channels) for op, types in variants}) > 1:
+            raise SpaceError(
+                f"a convolution of {self.groups} groups cannot slice its channels; fix its width or give share='none'."
+            )
+        out = channels if self.depthwise else max(op.out for op in ops_of(variants))
+        inner = 1 if self.depthwise else channels // self.groups
+        self.weight = nn.Parameter(torch.empty(out, inner, self.kernel, self.kernel))
+        biased = any(op.bias for op in ops_of(variants))
+        self.bias = nn.Parameter(torch.zeros(out)) if biased else None
+        init_conv(self.weight.data)
+
+    def _weights(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
+        start = (self.kernel - op.kernel) // 2
+        crop = slice(start, start + op.kernel)
+        layout = types[0].layout
+        if self.depthwise:
+            out: Any = layout
+            inner: Any = slice(0, 1)
+        else:
+            out = slice(0, op.out)
+            inner = layout if self.groups == 1 else slice(0, self.weight.shape[1])
+        weight = self.runs(self.weight, out, inner, crop, crop)
+        return weight, self.runs(self.bias, out) if op.bias and self.bias is not None else None
+
+    def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
+        """Convolve with the sliced kernel."""
+        weight, bias = self._weights(op, types)
+        groups = types[0].channels if op.depthwise else op.groups
+        padding = op.dilation * (op.kernel // 2)
+        return functional.conv2d(inputs[0], weight, bias, op.stride, padding, op.dilation, groups)
+
+    @classmethod
+    def plain(cls, op: Any, types: Types) -> nn.Module:
+        """Return an nn.Conv2d."""
+        channels = types[0].channels
+        module = nn.Conv2d(
+            channels,
+            channels if op.depthwise else op.out,
+            op.kernel,
+            op.stride,
+            op.dilation * (op.kernel // 2),
+            op.dilation,
+            channels if op.depthwise else op.groups,
+            op.bias,
+        )
+        init_conv(module.weight.data)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+        return module
+
+    @torch.no_grad()
+    def export(self, op: Any, types: Types, module: nn.Module) -> None:
+        """Copy the slice."""
+        weight, bias = self._weights(op, types)
+        assert isinstance(module, nn.Conv2d)
+        module.weight.copy_(weight)
+        if bias is not None and module.bias is not None:
+            module.bias.copy_(bias)
+
+
+@final
+class ElasticBatchNorm(Layer):
+    """Gamma, beta and running statistics sliced by the channel layout.
+
+    The running statistics of shared channels mix all paths that were trained: recalibrate an extracted network
+    before it is judged.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        super().__init__(variants)
+        channels = capacity(variants)
+        zero = any(op.zero_init for op in ops_of(variants))
+        affine = any(op.affine for op in ops_of(variants))
+        self.weight = nn.Parameter(torch.zeros(channels) if zero else torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.tracking = True
+
+    def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
+        """Normalise: by the batch in training, by the running statistics in evaluation."""
+        layout = types[0].layout
+        weight = self.runs(self.weight, layout) if self.weight is not None else None
+        bias = self.runs(self.bias, layout) if self.bias is not None else None
+        mean, var = self._statistics(layout)
+        if self.training and not (self.tracking and len(layout) == 1):
+            mean = var = None
+        return functional.batch_norm(inputs[0], mean, var, weight, bias, self.training, op.momentum, op.eps)
+
+    def _statistics(self, layout: Sequence[tuple[int, int]]) -> tuple[Tensor | None, Tensor | None]:
+        if len(layout) == 1:
+            offset, length = layout[0]
+            return self.running_mean[offset : offset + length], self.running_var[offset : offset + length]
+        mean = torch.cat([self.running_mean[o : o + n] for o, n in layout])
+        return mean, torch.cat([self.running_var[o : o + n] for o, n in layout])
+
+    @classmethod
+    def plain(cls, op: Any, types: Types) -> nn.Module:
+        """Return an nn.BatchNorm (2d for images, 1d for features)."""
+        kind = nn.BatchNorm2d if len(types[0].shape) == 3 else nn.BatchNorm1d
+        module = kind(types[0].channels, op.eps, op.momentum, affine=op.affine)
+        if op.zero_init and op.affine:
+            nn.init.zeros_(module.weight)
+        return module
+
+    @torch.no_grad()
+    def export(self, op: Any, types: Types, module: nn.Module) -> None:
+        """Copy the slice, statistics too."""
+        layout = types[0].layout
+        assert isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)
+        mean, var = self._statistics(layout)
+        assert module.running_mean is not None and module.running_var is not None
+        assert mean is not None and var is not None
+        module.running_mean.copy_(mean)
+        module.running_var.copy_(var)
+        if self.weight is not None and self.bias is not None:
+            module.weight.copy_(self.runs(self.weight, layout))
+            module.bias.copy_(self.runs(self.bias, layout))
+
+
+@final
+class ElasticLayerNorm(Layer):
+    """Layer normalisation over the active channels at each position."""
+
+    def __init__(self, variants: Sequence[Variant]) -> None:
+        super().__init__(variants)
+        channels = capacity(variants)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
+        """Normalise over axis 1."""
+        layout = types[0].layout
+        return channel_norm(inputs[0], self.runs(self.weight, layout), self.runs(self.bias, layout), op.eps)
+
+    @classmethod
+    def plain(cls, op: Any, types: Types) -> nn.Module:
+        """Return a ChannelNorm."""
+        return ChannelNorm(types[0].channels, op.eps)
+
+    @torch.no_grad()
+    def export(self, op: Any, types: Types, module: nn.Module) -> None:
+        """Copy the slice."""
+        assert isinstance(module, ChannelNorm)
+        module.weight.copy_(self.runs(self.weight, types[0].layout))
+        module.bias.copy_(self.runs(self.bias, types[0].layout))
+
+
+def channel_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Normalise (batch, C, ...) over the channels at each position."""
+    moved = x.movedim(1, -1)
+    return functional.layer_norm(moved, (moved.shape[-1],), weight, bias, eps).movedim(-1, 1)
+
+
+@final
+class ChannelNorm(nn.Module):
+    """Layer normalisation over axis 1 of (batch, C, ...)."""
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise."""
+        return channel_norm(x, self.weight, self.bias, self.eps)
+
+
+@final
+class ActivationLayer(Stateless):
+    """A pointwise nonlinearity."""
+
+    @classmethod
+    def plain(cls, op: Any, types: Types) -> nn.Module:
+        """Return the torch module of the activation's name."""
+        if op.kind == "none":
+            return nn.Identity()
+        return _ACTIVATIONS[op.kind]()

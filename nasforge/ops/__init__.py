@@ -1,0 +1,35 @@
+"""Operators: what they mean (attributes, shapes, cost), free of torch."""
+
+from nasforge.ops.combine import Add, Concat, Identity, Multiply, Residual, UnusedConcat, Zero, residual
+from nasforge.ops.conv import Activation, BatchNorm, Conv, Conv2d, LayerNorm, divisible
+from nasforge.ops.linear import Linear
+from nasforge.ops.mbconv import MBConv, SqueezeExcite
+from nasforge.ops.pool import GlobalPool, Pool
+from nasforge.ops.quantise import Quantise
+from nasforge.ops.resample import Resize
+from nasforge.ops.separable import SeparableConv
+
+__all__ = [
+    "Activation",
+    "Add",
+    "BatchNorm",
+    "Concat",
+    "Conv",
+    "Conv2d",
+    "GlobalPool",
+    "Identity",
+    "LayerNorm",
+    "Linear",
+    "MBConv",
+    "Multiply",
+    "Pool",
+    "Quantise",
+    "Residual",
+    "Resize",
+    "SeparableConv",
+    "SqueezeExcite",
+    "UnusedConcat",
+    "Zero",
+    "divisible",
+    "residual",
+]
