@@ -1,0 +1,90 @@
+"""Where evaluations run: the executor protocol, and the executor that runs them in this process."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from nasforge.errors import NasforgeError
+from nasforge.space import Architecture
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An evaluation to carry out; `seed` is its own, so it gives the same wherever and whenever it runs."""
+
+    number: int
+    architecture: Architecture
+    fidelity: float | None
+    seed: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job: metrics, or the sentence that says why there are none."""
+
+    number: int
+    metrics: Mapping[str, float]
+    error: str | None
+    seconds: float
+
+
+Evaluate = Callable[[Job], Mapping[str, float]]
+
+
+class Executor(Protocol):
+    """Runs jobs, `slots` at a time; outcomes come in the order in which jobs end."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Take a job; called only while fewer than `slots` are under way."""
+
+    def wait(self) -> Outcome:
+        """Return the next outcome; called only while jobs are under way."""
+
+    def close(self) -> None:
+        """Give back what the executor holds."""
+
+
+@final
+class LocalExecutor:
+    """Runs one job at a time, here and when its outcome is asked for."""
+
+    slots = 1
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        """Take the function that evaluates a job."""
+        self._evaluate = evaluate
+        self._jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._jobs.append(job)
+
+    def wait(self) -> Outcome:
+        """Run the oldest job. An error of nasforge's own is its outcome; any other is a defect and passes."""
+        return run_job(self._evaluate, self._jobs.popleft())
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self._jobs.clear()
+
+
+def run_job(evaluate: Evaluate, job: Job) -> Outcome:
+    """Evaluate a job and time it. A metric that is not finite is an error of the evaluation."""
+    start = time.perf_counter()
+    try:
+        metrics = {key: float(value) for key, value in evaluate(job).items()}
+    except NasforgeError as error:
+        return Outcome(job.number, {}, str(error), time.perf_counter() - start)
+    bad = [key for key, value in metrics.items() if value != value or value in (float("inf"), float("-inf"))]
+    if bad:
+        sentence = f"evaluation {job.number} gave {', '.join(bad)} that is not finite; lower the learning rate."
+        return Outcome(job.number, {}, sentence, time.perf_counter() - start)
+    return Outcome(job.number, metrics, None, time.perf_counter() - start)
