@@ -1,0 +1,68 @@
+"""`nasforge list`: what is installed, without importing any of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from nasforge import registry
+from nasforge.cli.output import print_json, print_table, print_text
+from nasforge.errors import NotInstalledError
+
+LISTED = ("spaces", "strategies", "targets", "tasks", "datasets", "profiles")
+
+
+def list_command(
+    kind: Annotated[Optional[str], typer.Argument(help=", ".join(LISTED))] = None,  # noqa: UP045 - typer reads it
+    compatible: Annotated[bool, typer.Option("--compatible", help="Which strategy can search which space.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List installed spaces, strategies, targets, tasks, data sets and latency profiles."""
+    if compatible:
+        _print_matrix(as_json)
+        return
+    if kind is not None and kind not in LISTED:
+        raise NotInstalledError.unknown("list", kind, LISTED)
+    found = {each: _names(each) for each in ([kind] if kind else LISTED)}
+    if as_json:
+        print_json(found)
+        return
+    for each, entries in found.items():
+        print_text(f"{each}:")
+        for name, distribution in entries.items():
+            print_text(f"  {name:<24} {distribution}")
+
+
+def _names(kind: str) -> dict[str, str]:
+    if kind == "profiles":
+        return _profiles()
+    return {name: plugin.distribution for name, plugin in registry.installed(kind).items()}
+
+
+def _profiles() -> dict[str, str]:
+    from importlib import resources
+
+    try:
+        files = resources.files("nasforge_profiles")
+    except ModuleNotFoundError:
+        return {}
+    return {file.name.removesuffix(".json"): "nasforge" for file in sorted(files.iterdir(), key=str) if file.name.endswith(".json")}
+
+
+def _print_matrix(as_json: bool) -> None:
+    """Print for each pair whether it works; plug-ins that do not load are marked so."""
+    from nasforge.run.matrix import compatibility
+
+    matrix = compatibility()
+    if as_json:
+        print_json(matrix)
+        return
+    spaces = list(registry.installed("spaces"))
+    marks = {None: "yes"}
+    rows = [[name, *(marks.get(row.get(space), "no") for space in spaces)] for name, row in matrix.items()]
+    print_table(["strategy", *spaces], rows)
+    for name, row in matrix.items():
+        for space, reason in row.items():
+            if reason is not None:
+                print_text(f"{name} x {space}: {reason}")

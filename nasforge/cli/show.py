@@ -1,0 +1,100 @@
+"""`nasforge show`: a space, an architecture, a run, or a published architecture by its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from nasforge import registry
+from nasforge.cli.output import print_json, print_pairs, print_table, print_text
+
+if TYPE_CHECKING:
+    from nasforge.space import SearchSpace
+
+
+def show(
+    what: Annotated[str, typer.Argument(help="A space, an architecture.json, a run folder, or a name such as proxyless-mobile.")],
+    size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space.")] = None,  # noqa: UP045 - typer reads it
+    classes: Annotated[int, typer.Option(help="Number of classes, for a space.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print params and MACs of an architecture exactly, or what a space offers."""
+    from nasforge.run.artifact import describe, find_architecture, named_architectures
+
+    if not Path(what).exists() and what in registry.installed("spaces"):
+        _show_space(what, size, classes, as_json)
+        return
+    if not Path(what).exists() and what not in (named := named_architectures()):
+        from nasforge.errors import NotInstalledError
+
+        raise NotInstalledError.unknown("space, file or architecture", what, {*named, *registry.installed("spaces")})
+    facts = dict(describe(find_architecture(what)))
+    result = _result(Path(what))
+    if result is not None:
+        facts["metrics"], facts["status"] = (result.get("best") or {}).get("metrics", {}), result.get("status")
+    if as_json:
+        print_json(facts)
+        return
+    decisions = facts.pop("decisions")
+    metrics = facts.pop("metrics", {})
+    print_pairs({**facts, **metrics})
+    print_text()
+    print_pairs(decisions)
+
+
+def _result(path: Path) -> dict[str, Any] | None:
+    file = path / "result.json"
+    if not path.is_dir() or not file.exists():
+        return None
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        from nasforge.errors import DamagedError
+
+        raise DamagedError(f"'{file}' cannot be read as JSON; write it again with `nasforge resume {path}`.") from error
+    return found if isinstance(found, dict) else None
+
+
+def _show_space(name: str, size: int | None, classes: int, as_json: bool) -> None:
+    from nasforge.run.options import make_space, option_defaults
+
+    shape = (3, size, size) if size else None
+    space = make_space(name, {}, shape, classes) if shape else _default_space(name)
+    facts: dict[str, Any] = {
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "input_shapes": {key: list(value) for key, value in space.input_shapes.items()},
+        "architectures": space.size,
+        "choices": {str(choice.name): list(choice.labels) for choice in space.choices},
+        "options": {key: repr(value) for key, value in option_defaults("spaces", name).items()},
+        **_extremes(space),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    choices, options = facts.pop("choices"), facts.pop("options")
+    print_pairs(facts)
+    print_text()
+    print_table(("option", "default"), list(options.items()))
+    print_text()
+    kinds = {str(choice.name): choice.kind for choice in space.choices}
+    print_table(("choice", "kind", "labels"), [(key, kinds[key], " ".join(labels)) for key, labels in choices.items()])
+
+
+def _default_space(name: str) -> SearchSpace:
+    from nasforge.run.options import make
+
+    space: SearchSpace = make(registry.load("spaces", name), {}, f"option of space '{name}'")
+    return space
+
+
+def _extremes(space: SearchSpace) -> dict[str, int]:
+    facts = {}
+    for metric in ("params", "macs"):
+        cost = space.cost(metric)
+        facts[f"least_{metric}"] = int(cost(space.smallest(metric)))
+        facts[f"most_{metric}"] = int(cost(space.largest(metric)))
+    return facts

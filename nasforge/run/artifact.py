@@ -1,0 +1,144 @@
+"""`architecture.json`: an architecture with what is needed to build it, in one file without weights.
+
+The space is named, not stored: it is made again by the plug-in of that name with the same options, and
+the fingerprint tells whether it still is the same space.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from nasforge import registry
+from nasforge.errors import ArchitectureError, DamagedError, NotInstalledError
+from nasforge.run.options import make_space
+from nasforge.run.settings import Plug
+from nasforge.space import Architecture, SearchSpace
+
+SCHEMA: Final = 1
+FILE: Final = "architecture.json"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An architecture and its space; `plug` is None where the space was made by hand."""
+
+    space: SearchSpace
+    architecture: Architecture
+    plug: Plug | None = None
+    classes: int = 10
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the first input, (C, H, W)."""
+        return next(iter(self.space.input_shapes.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `architecture.json`."""
+        return {
+            "schema": SCHEMA,
+            "space": None if self.plug is None else self.plug.to_json(),
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+            "architecture": self.space.to_json(self.architecture),
+            "network_id": self.space.network_id(self.architecture),
+            "params": self.space.params(self.architecture),
+            "macs": self.space.macs(self.architecture),
+        }
+
+
+def read_artifact(path: Path, space: SearchSpace | None = None) -> Artifact:
+    """Read `architecture.json`, or that of a run folder.
+
+    Args:
+        path: the file, or a folder that holds one.
+        space: the space, where it is not a plug-in.
+
+    Raises:
+        DamagedError: the file cannot be read as one.
+        ArchitectureError: it is of another space.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArchitectureError(f"'{path}' has no {FILE}; give a run that has finished or an {FILE}.") from error
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"'{file}' cannot be read as JSON ({error}); write it again with `nasforge report`.") from error
+    return from_json(data, str(file), space)
+
+
+def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifact:
+    """Make an artifact of the content of `architecture.json`."""
+    try:
+        if data["schema"] != SCHEMA:
+            raise DamagedError(f"'{where}' has schema {data['schema']!r}, this version reads {SCHEMA}; update nasforge.")
+        shape, classes, stored = tuple(map(int, data["input_shape"])), int(data["classes"]), data["architecture"]
+        plug = None if data["space"] is None else Plug.read(data["space"], "space")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"'{where}' is no architecture file of nasforge ({type(error).__name__}: {error}).") from error
+    if space is None:
+        if plug is None:
+            raise ArchitectureError(f"'{where}' is of a space made in Python; pass that space to nasforge.load.")
+        space = make_space(plug.name, plug.options, shape, classes)
+    return Artifact(space, space.from_json(stored), plug, classes)
+
+
+def named_architectures() -> dict[str, Any]:
+    """Return the functions of all named architectures, from `ARCHITECTURES` of the modules that offer spaces."""
+    import importlib
+
+    found: dict[str, Any] = {}
+    for plugin in registry.installed("spaces").values():
+        try:
+            module = importlib.import_module(plugin.value.split(":")[0])
+        except Exception:  # noqa: BLE001 - one broken plug-in must not hide the others' architectures
+            continue
+        for name, function in getattr(module, "ARCHITECTURES", {}).items():
+            found[name] = (plugin.name, function)
+    return found
+
+
+def find_architecture(text: str) -> Artifact:
+    """Return what a person means: a path to a file or run, or the name of a published architecture.
+
+    Raises:
+        NotInstalledError: neither a path nor a name.
+    """
+    path = Path(text)
+    if path.exists():
+        return read_artifact(path)
+    named = named_architectures()
+    if text not in named:
+        raise NotInstalledError.unknown("architecture", text, named)
+    _, function = named[text]
+    space, architecture = function()
+    return Artifact(space, architecture, None, _classes(space, architecture))
+
+
+def _classes(space: SearchSpace, architecture: Architecture) -> int:
+    lowered = space.lower(architecture)
+    first = next(iter(lowered.outputs.values()))
+    number = first if isinstance(first, int) else first[0]
+    return int(lowered.nodes[number].output_type.channels)
+
+
+def describe(artifact: Artifact) -> Mapping[str, Any]:
+    """Return what `nasforge show` prints of an architecture; counts are exact integers."""
+    space, architecture = artifact.space, artifact.architecture
+    return {
+        "space": space.name,
+        "input_shape": list(artifact.input_shape),
+        "classes": artifact.classes,
+        "network_id": space.network_id(architecture),
+        "params": space.params(architecture),
+        "macs": space.macs(architecture),
+        "decisions": space.describe(architecture),
+    }
+
+
+__all__ = ["FILE", "Artifact", "describe", "find_architecture", "from_json", "named_architectures", "read_artifact"]

@@ -1,0 +1,195 @@
+"""Training shared weights: the loop drives the phases of a `WeightSharing` strategy, step by step.
+
+The strategy says what one step does; here are the data, the clock, the random numbers and the
+checkpoints. Every step has its own generators, so a resumed training draws what an undisturbed one
+would have drawn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasforge.errors import DivergedError
+from nasforge.rng import generator, integer_seed
+from nasforge.run.batches import BatchStream
+from nasforge.run.pace import Pace
+from nasforge.run.progress import Listener
+from nasforge.strategy import Batch, Phase, Problem, WeightSharing
+from nasforge.tasks.task import Task
+
+CHECKPOINT_SECONDS: Final = 20.0
+Save = Callable[[str, dict[str, Any]], None]
+
+
+@final
+@dataclass(slots=True)
+class StepContext:
+    """What one step may use; implements `nasforge.strategy.Context` in one process."""
+
+    problem: Problem
+    modules: Mapping[str, nn.Module]
+    optimisers: Mapping[str, torch.optim.Optimizer]
+    task: Task
+    train: BatchStream
+    valid: BatchStream
+    phase: Phase
+    step: int
+    phase_step: int
+    steps_per_epoch: int
+    progress: float
+    rng: np.random.Generator
+
+    def train_batch(self) -> Batch:
+        """Return the next augmented batch of the train split."""
+        return self.train.take()
+
+    def valid_batch(self) -> Batch:
+        """Return the next batch of the valid split."""
+        return self.valid.take()
+
+    def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+        """Return the task's loss."""
+        return self.task.loss(outputs, targets, smoothing)
+
+    def metrics(self, outputs: Any, targets: torch.Tensor) -> dict[str, float]:
+        """Return the task's metrics of one batch."""
+        return dict(self.task.metrics(outputs, targets))
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Accumulate gradients of a finite loss."""
+        if not torch.isfinite(loss):
+            raise DivergedError(
+                f"the loss is {float(loss)} in step {self.step} of phase '{self.phase.name}'; lower the learning rate."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+
+    def update(self, optimiser: str, rate: float = 1.0) -> None:
+        """Step an optimiser with its learning rates scaled, and forget the gradients."""
+        stepped = self.optimisers[optimiser]
+        full = [group["lr"] for group in stepped.param_groups]
+        for group in stepped.param_groups:
+            group["lr"] *= rate
+        stepped.step()
+        for group, lr in zip(stepped.param_groups, full, strict=True):
+            group["lr"] = lr
+        stepped.zero_grad(set_to_none=True)
+
+
+@final
+class SharedTraining:
+    """The training part of a run, resumable between any two steps.
+
+    Args:
+        strategy: set up already.
+        problem: its problem.
+        task: gives loss and metrics.
+        train: batches of the train split.
+        valid: batches of the valid split.
+        pace: how many steps each phase may take.
+        seed: of the run.
+        device: where modules live.
+    """
+
+    def __init__(
+        self,
+        strategy: WeightSharing,
+        problem: Problem,
+        task: Task,
+        train: BatchStream,
+        valid: BatchStream,
+        pace: Pace,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        """Make modules and optimisers; nothing is trained yet."""
+        self._strategy, self._problem, self._task = strategy, problem, task
+        self._train, self._valid, self._pace, self._seed = train, valid, pace, seed
+        self.modules = {name: module.to(device) for name, module in strategy.modules(problem, seed).items()}
+        self.optimisers = strategy.optimisers(self.modules)
+        self.phases = strategy.phases()
+        self.phase, self.phase_step, self.step, self.elapsed = 0, 0, 0, 0.0
+
+    @property
+    def done(self) -> bool:
+        """Whether every phase has ended."""
+        return self.phase >= len(self.phases)
+
+    def run(self, listener: Listener, save: Save, observe: Callable[[int, Mapping[str, float]], None]) -> None:
+        """Train from the current state to the end, with checkpoints now and then and after every phase."""
+        while not self.done:
+            phase = self.phases[self.phase]
+            if self.phase_step == 0:
+                self._strategy.start_phase(phase, self.modules)
+            listener.stage(phase.name, 1.0)
+            self._run_phase(phase, listener, save, observe)
+            self.phase, self.phase_step = self.phase + 1, 0
+            save("training", self.state())
+
+    def _run_phase(
+        self, phase: Phase, listener: Listener, save: Save, observe: Callable[[int, Mapping[str, float]], None]
+    ) -> None:
+        saved = time.monotonic()
+        for module in self.modules.values():
+            module.train()
+        while (progress := self._pace.progress(self.phase, self.phase_step, self.elapsed)) < 1.0:
+            begun = time.monotonic()
+            figures = self._one_step(phase, progress)
+            now = time.monotonic()
+            self.elapsed += now - begun
+            observe(self.step, figures)
+            listener.progress(progress, figures)
+            self._pace.observe(self.phase, self.phase_step, now - begun)
+            self.step += 1
+            self.phase_step += 1
+            if now - saved > CHECKPOINT_SECONDS:
+                save("training", self.state())
+                saved = time.monotonic()
+
+    def _one_step(self, phase: Phase, progress: float) -> dict[str, float]:
+        torch.manual_seed(integer_seed(self._seed, "torch", self.step))
+        context = StepContext(
+            problem=self._problem,
+            modules=self.modules,
+            optimisers=self.optimisers,
+            task=self._task,
+            train=self._train,
+            valid=self._valid,
+            phase=phase,
+            step=self.step,
+            phase_step=self.phase_step,
+            steps_per_epoch=self._train.batches_per_epoch,
+            progress=progress,
+            rng=generator(self._seed, "step", self.step),
+        )
+        return self._strategy.step(context)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything a resumed training needs: tensors, and plain data."""
+        return {
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+            "strategy": self._strategy.snapshot(),
+            "place": [self.phase, self.phase_step, self.step, self.elapsed],
+            "batches": [self._train.taken, self._valid.taken],
+            "pace": self._pace.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned; tensors are loaded in place."""
+        for name, module in self.modules.items():
+            module.load_state_dict(state["modules"][name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        if state["strategy"]:
+            self._strategy.restore(state["strategy"])
+        phase, phase_step, step, elapsed = state["place"]
+        self.phase, self.phase_step, self.step, self.elapsed = int(phase), int(phase_step), int(step), float(elapsed)
+        self._train.taken, self._valid.taken = map(int, state["batches"])
+        self._pace.load_state(state["pace"])
