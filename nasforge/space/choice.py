@@ -57,6 +57,7 @@ class Choice:
         share: `slice` (options use slices of the same weights) or `none` (own weights per option).
         condition: without it the choice is active whenever a live node reads it.
         relation: restricts the options by those of an earlier choice.
+        serial: order of declaration; a space lists its choices in it.
     """
 
     options: tuple[Any, ...]
@@ -66,6 +67,7 @@ class Choice:
     share: Share = "slice"
     condition: Condition | None = None
     relation: Relation | None = None
+    serial: int = field(default_factory=itertools.count().__next__, repr=False)
 
     def map(self, function: Callable[[Any], Hashable]) -> Mapped:
         """Return the expression `function(option)`, tabulated now.

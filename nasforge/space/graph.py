@@ -152,7 +152,7 @@ def _named_choices(nodes: Sequence[Node], names: Sequence[str]) -> dict[Choice, 
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
         raise SpaceError(f"two choices are named '{twice[0]}'; give each its own name, or use one choice object at both places.")
-    return found
+    return dict(sorted(found.items(), key=lambda pair: pair[0].serial))
 
 
 def _collect(read: Choice, fallback: str, found: dict[Choice, str]) -> None:

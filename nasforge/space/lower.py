@@ -8,6 +8,7 @@ one graph, so they cannot disagree.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -166,24 +167,51 @@ class Lowered:
         return fingerprint(self._canonical())
 
     def _canonical(self) -> list[Any]:
+        """Return rows (key, inputs) in an order that does not depend on names; sums of sums are flattened."""
+        below = [self._terms(index) for index in range(len(self.nodes))]
         hashes: list[str] = []
-        for node in self.nodes:
-            below = [hashes[source] for source in node.inputs]
-            hashes.append(fingerprint([node.key, sorted(below) if node.op.commutative else below], 32))
+        for index, node in enumerate(self.nodes):
+            parts = [hashes[source] for source in below[index]]
+            text = "|".join([_identity(node, len(parts)), *(sorted(parts) if node.op.commutative else parts)])
+            hashes.append(hashlib.blake2b(text.encode(), digest_size=12).hexdigest())
         numbers: dict[int, int] = {}
         rows: list[Any] = []
-
-        def visit(index: int) -> int:
-            if index not in numbers:
+        for root in (index for _, indices in sorted(self.outputs.items()) for index in indices):
+            stack = [root]
+            while stack:
+                index = stack[-1]
                 node = self.nodes[index]
-                sources = sorted(node.inputs, key=lambda i: (hashes[i], i)) if node.op.commutative else node.inputs
-                below = [visit(source) for source in sources]
-                numbers[index] = len(rows)
-                rows.append([node.key, sorted(below) if node.op.commutative else below])
-            return numbers[index]
+                sources = sorted(below[index], key=lambda i: (hashes[i], i)) if node.op.commutative else below[index]
+                waiting = [source for source in sources if source not in numbers]
+                if waiting:
+                    stack.extend(reversed(waiting))
+                    continue
+                stack.pop()
+                if index not in numbers:
+                    numbers[index] = len(rows)
+                    inner = [numbers[source] for source in sources]
+                    rows.append([_identity(node, len(inner)), sorted(inner) if node.op.commutative else inner])
+        return [rows, {name: [numbers[index] for index in indices] for name, indices in sorted(self.outputs.items())}]
 
-        heads = {name: [visit(index) for index in nodes] for name, nodes in sorted(self.outputs.items())}
-        return [rows, heads]
+    def _terms(self, index: int) -> list[int]:
+        """Return the inputs of a node; those of a sum with the terms of inner sums in their place."""
+        node = self.nodes[index]
+        if not node.op.commutative:
+            return list(node.inputs)
+        terms: list[int] = []
+        stack = list(reversed(node.inputs))
+        while stack:
+            source = stack.pop()
+            if self.nodes[source].op == node.op:
+                stack.extend(reversed(self.nodes[source].inputs))
+            else:
+                terms.append(source)
+        return terms
+
+
+def _identity(node: LoweredNode, count: int) -> str:
+    """Return a node's key without the places of channels, and for sums the number of flattened terms."""
+    return f"{type(node.op).__name__}{count}-{node.output_type}" if node.op.commutative else node.key
 
 
 @final
