@@ -1,0 +1,101 @@
+"""What a budget means for each part of a run: shared training, evaluations, retraining of finalists.
+
+Amounts are counted in passes of images, so they mean about as much work on a small data set as on a
+large one. Clocks only cut what does not fit; a budget in evaluations or epochs has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from nasforge.errors import UsageError
+from nasforge.run.budget import Budget
+
+QUICK_SHARED_PASSES: Final = 32_000
+QUICK_EVALUATION_PASSES: Final = 2_500
+QUICK_RETRAIN_PASSES: Final = 24_000
+QUICK_EVALUATIONS: Final = 16
+SHARED_EPOCHS: Final = 120.0
+EVALUATION_EPOCHS: Final = 5.0
+RETRAIN_EPOCHS: Final = 60.0
+TRAINED_SHARES: Final = (0.0, 0.65)  # of the clock: shared training ends, evaluations end; retraining has the rest
+SHARED_SHARES: Final = (0.5, 0.6)
+SHARED_NO_RETRAIN_SHARES: Final = (0.75, 0.9)
+OWN_KEYS: Final = ("shared_epochs", "evaluation_epochs")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Amounts of each part; None where the clock alone decides.
+
+    Attributes:
+        shared_epochs: of shared training, over all phases.
+        shared_seconds: the clock of shared training.
+        evaluations: how many at most.
+        evaluated_by: seconds since the run began at which no evaluation is begun any more.
+        evaluation_epochs: of an evaluation from scratch, where the strategy names no fidelity.
+        retrain_epochs: of a finalist.
+        ends_by: seconds since the run began at which retraining should be over.
+        retrained: how many finalists are trained again.
+    """
+
+    shared_epochs: float | None
+    shared_seconds: float | None
+    evaluations: int | None
+    evaluated_by: float | None
+    evaluation_epochs: float
+    retrain_epochs: float
+    ends_by: float | None
+    retrained: int
+
+
+def make_plan(
+    budget: Budget, training: Mapping[str, Any], images: int, *, shares_weights: bool, retrains: bool
+) -> Plan:
+    """Divide a budget.
+
+    Args:
+        budget: what the run may spend.
+        training: settings that fix an amount: `epochs`, `shared_epochs`, `evaluation_epochs`.
+        images: in the train split.
+        shares_weights: whether the strategy trains shared weights.
+        retrains: whether its finalists are trained again.
+    """
+    quick, seconds = budget.unit == "quick", budget.seconds
+    shares = TRAINED_SHARES
+    if shares_weights:
+        shares = SHARED_SHARES if retrains else SHARED_NO_RETRAIN_SHARES
+    shared = _epochs(training, "shared_epochs", QUICK_SHARED_PASSES / images if quick else SHARED_EPOCHS)
+    evaluation = _epochs(training, "evaluation_epochs", QUICK_EVALUATION_PASSES / images if quick else EVALUATION_EPOCHS)
+    evaluations = QUICK_EVALUATIONS if quick and not shares_weights else budget.evaluations
+    if budget.epochs is not None:
+        shared = budget.epochs
+        evaluations = None if shares_weights else max(1, int(budget.epochs / evaluation))
+    by_clock = budget.unit == "minutes" and "shared_epochs" not in training
+    return Plan(
+        shared_epochs=None if by_clock else shared,
+        shared_seconds=None if seconds is None else seconds * shares[0],
+        evaluations=evaluations,
+        evaluated_by=None if seconds is None else seconds * shares[1],
+        evaluation_epochs=evaluation,
+        retrain_epochs=_epochs(training, "epochs", QUICK_RETRAIN_PASSES / images if quick else RETRAIN_EPOCHS),
+        ends_by=seconds,
+        retrained=1 if quick else 2,
+    )
+
+
+def own_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training settings without those that only the plan reads."""
+    return {key: value for key, value in training.items() if key not in OWN_KEYS}
+
+
+def _epochs(training: Mapping[str, Any], key: str, default: float) -> float:
+    value = training.get(key)
+    if value is None:
+        return float(max(1, round(default)))
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise UsageError(f"training.{key} was given {value!r}; expected a number of epochs above zero.")
+    return float(value)

@@ -1,0 +1,147 @@
+"""Making everything a run needs from its settings: data, task, space, target, problem, strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+from nasforge import registry
+from nasforge.errors import InfeasibleError
+from nasforge.hardware.cost import Cost
+from nasforge.rng import generator
+from nasforge.run.artifact import Artifact
+from nasforge.run.compatible import check_compatible
+from nasforge.run.options import make, make_space, make_strategy
+from nasforge.run.progress import Listener
+from nasforge.run.settings import Settings
+from nasforge.space import Architecture, SearchSpace
+from nasforge.strategy import Problem, Strategy
+
+PREDICTED: Final = "latency_ms_predicted"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Objects passed from Python in the place of names; None where the name in the settings serves."""
+
+    space: SearchSpace | None = None
+    strategy: Strategy | None = None
+    source: Any = None
+    target: Any = None
+    task: Any = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything a run works with. `source` is sealed; `open_source` is for the final report alone."""
+
+    settings: Settings
+    open_source: Any
+    source: Any
+    task: Any
+    space: SearchSpace
+    space_is_plugin: bool
+    target: Any
+    predictor: Any
+    problem: Problem
+    strategy: Strategy
+
+    def artifact(self, architecture: Architecture) -> Artifact:
+        """Return the architecture with its space, to be written."""
+        plug = self.settings.space if self.space_is_plugin else None
+        return Artifact(self.space, architecture, plug, len(self.source.classes))
+
+
+def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
+    """Make what the settings name, and check that the search can succeed.
+
+    Raises:
+        UsageError: unknown names or options, an impossible pair of space and strategy, unusable data.
+        InfeasibleError: nothing in the space meets the limits, as far as cost models know.
+    """
+    source = given.source or load_source(settings.data, settings.data_options, settings.seed)
+    task = given.task or _task(settings)
+    shape, classes = tuple(source.input_shape), len(source.classes)
+    space = given.space or make_space(settings.space.name, settings.space.options, shape, classes)
+    strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
+    check_compatible(strategy, space, settings.strategy.name)
+    target = given.target or registry.load("targets", settings.target.name)
+    _check_counts(space, settings)
+    listener.stage("latency", 1.0)
+    predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
+    listener.note(predictor.source)
+    problem = make_problem(space, settings, predictor.cost)
+    check_feasible(problem, settings.seed)
+    strategy.setup(problem)
+    return Setup(
+        settings, source, source.sealed(), task, space, given.space is None, target, predictor, problem, strategy
+    )
+
+
+def load_source(data: str, options: Mapping[str, Any], seed: int) -> Any:
+    """Load the data set of `name` or `name:argument`."""
+    name, _, argument = data.partition(":")
+    function = registry.load("datasets", name)
+    defaults = {"argument": argument or None, "seed": seed}
+    return make(function, {**defaults, **options}, f"option of data set '{name}'")
+
+
+def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -> Problem:
+    """Return the problem a strategy sees: costs by formula, and the predicted latency."""
+    costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs", "activation_bytes")}
+    if latency is not None:
+        costs[PREDICTED] = latency
+    return Problem(
+        space,
+        constraints=settings.limits.constraints(),
+        costs=costs,
+        budget=settings.budget.evaluations,
+        reference_cost=PREDICTED if latency is not None else "macs",
+    )
+
+
+def check_feasible(problem: Problem, seed: int) -> None:
+    """Refuse limits that nothing in the space can meet.
+
+    Raises:
+        InfeasibleError: names the limit and the least cost found.
+    """
+    for limit in problem.constraints:
+        cost = problem.costs[limit.metric]
+        least = _least(problem, limit.metric)
+        if cost(least) > limit.bound:
+            raise InfeasibleError(
+                f"{limit.metric} <= {limit.bound:g} was asked for, but the least that space '{problem.space.name}' offers "
+                f"is {cost(least):g}; raise the limit or make the space smaller (space.width=0.5)."
+            )
+    problem.sample(generator(seed, "feasible"))
+
+
+def _least(problem: Problem, metric: str) -> Architecture:
+    """Return the cheapest architecture found: the best of many samples and of the smallest in MACs, descended."""
+    space, cost = problem.space, problem.costs[metric]
+    rows = space.sample_batch(512, generator(0, "least"))
+    starts = [space.from_decisions(rows[int(cost.batch(rows).argmin())]), space.smallest("macs")]
+    current = min(starts, key=cost)
+    while True:
+        near = min(space.neighbours(current), key=cost, default=current)
+        if cost(near) >= cost(current):
+            return current
+        current = near
+
+
+def _check_counts(space: SearchSpace, settings: Settings) -> None:
+    """Refuse impossible limits on params and MACs before the device is profiled, which takes time."""
+    counts = {metric: space.cost(metric) for metric in ("params", "macs")}
+    constraints = tuple(limit for limit in settings.limits.constraints() if limit.metric in counts)
+    check_feasible(Problem(space, constraints=constraints, costs=counts), settings.seed)
+
+
+def _task(settings: Settings) -> Any:
+    task = registry.load("tasks", settings.task.name)
+    if isinstance(task, type) or settings.task.options:
+        return make(task, settings.task.options, f"option of task '{settings.task.name}'")
+    return task
