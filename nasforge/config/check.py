@@ -14,7 +14,7 @@ def check_options(settings: Settings) -> None:
         UsageError: an unknown option; the nearest is named.
     """
     for kind, plug in (("spaces", settings.space), ("strategies", settings.strategy)):
-        if plug.options:
+        if plug.options and not options.is_open_ended(kind, plug.name):
             known = options.option_defaults(kind, plug.name)
             for key in plug.options:
                 if key not in known:

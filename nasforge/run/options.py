@@ -56,6 +56,11 @@ def option_defaults(kind: str, name: str) -> dict[str, Any]:
     }
 
 
+def is_open_ended(kind: str, name: str) -> bool:
+    """Say whether a plug-in takes options by any name."""
+    return _is_open_ended(registry.load(kind, name))
+
+
 def make(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> Any:
     """Call a function or class with options, after checking their names and converting their values.
 
@@ -63,12 +68,11 @@ def make(function: Callable[..., Any], options: Mapping[str, Any], what: str) ->
         UsageError: an unknown option, or a value of the wrong kind.
     """
     parameters = _parameters(function)
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(function).parameters.values())
     known = {parameter.name: parameter for parameter in parameters}
     hints = _hints(function)
     converted = {}
     for key, value in options.items():
-        if key not in known and not open_ended:
+        if key not in known and not _is_open_ended(function):
             raise UsageError(unknown_name_sentence(what, key, known))
         converted[key] = convert(value, hints.get(key, Any), f"{what} '{key}'")
     return function(**converted)
@@ -96,6 +100,10 @@ def convert(value: Any, kind: Any, what: str) -> Any:
     if not accepted:
         raise UsageError(f"{what} was given {value!r}; expected {getattr(kind, '__name__', kind)}.")
     return value
+
+
+def _is_open_ended(function: Callable[..., Any]) -> bool:
+    return any(each.kind is each.VAR_KEYWORD for each in inspect.signature(function).parameters.values())
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
