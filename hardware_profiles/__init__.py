@@ -1,0 +1,4 @@
+"""Latency profiles as data (JSON)."""
+
+if __name__ != "nasforge_profiles":
+    raise ImportError(f"this package is 'nasforge_profiles', and was imported as '{__name__}'; import it by its installed name.")

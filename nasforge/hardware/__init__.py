@@ -1,0 +1,1 @@
+"""What is known about devices: profiles, predictors, cost models. Free of torch."""
