@@ -76,11 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def run() -> None:
-    """Run as a program; the entry point `nasforge`."""
-    sys.exit(main())
-
-
 def _usage(error: typer.TyperException, debug: bool) -> int:
     """Say what the argument parser found wrong; help asked for by giving no arguments is no error."""
     message = str(getattr(error, "message", "") or error)
