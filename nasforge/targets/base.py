@@ -1,0 +1,85 @@
+"""What a target is: something that measures a network's latency and predicts it for a whole space."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from nasforge.hardware.predictor import LatencyPredictor
+from nasforge.space import SearchSpace
+
+Progress = Callable[[float, float], None]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A measured latency for one image: the minimum over visits separated in time, with its spread.
+
+    Attributes:
+        latency_ms: the quiet latency (minimum).
+        p10_ms: least tenth percentile of a visit.
+        median_ms: median over all runs, what a user of a busy host sees.
+        visits: how many visits were counted.
+        spread: second-best visit / best visit - 1.
+        source: where and with what it was measured.
+    """
+
+    latency_ms: float
+    p10_ms: float
+    median_ms: float
+    visits: int
+    spread: float
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the measurement as plain data."""
+        return asdict(self)
+
+
+class Target(ABC):
+    """Base of targets; plug-ins are made without arguments.
+
+    `metric_file` is the file of a run that is measured.
+    """
+
+    name: ClassVar[str]
+    precision: ClassVar[str] = "float32"
+
+    @abstractmethod
+    def available(self) -> str | None:
+        """Return None where this machine can measure, else the reason why not, as a sentence."""
+
+    @abstractmethod
+    def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
+        """Return a predictor for the space; it may be measured first, with progress as (done, total)."""
+
+    @abstractmethod
+    def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
+        """Measure float32 ONNX files, interleaved, so that a slow minute hits all alike.
+
+        Raises:
+            TargetError: this machine cannot measure this target.
+        """
+
+    def measure(self, path: str | Path) -> Measurement:
+        """Measure one ONNX file."""
+        return self.measure_many([path])[0]
+
+
+def measurement(readings: Sequence[Sequence[float]], source: str) -> Measurement:
+    """Summarise readings in milliseconds by visit."""
+    best = sorted(min(visit) for visit in readings)
+    return Measurement(
+        float(best[0]),
+        float(min(np.percentile(visit, 10) for visit in readings)),
+        float(np.median(np.concatenate([np.asarray(visit) for visit in readings]))),
+        len(readings),
+        float(best[1] / best[0] - 1.0) if len(best) > 1 else 0.0,
+        source,
+    )

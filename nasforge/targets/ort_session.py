@@ -1,0 +1,79 @@
+"""ONNX Runtime sessions as they are measured: one thread, sequential, all optimisations, inputs bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from nasforge.errors import TargetError
+
+ort.set_default_logger_severity(3)
+
+
+def session_options(threads: int = 1) -> ort.SessionOptions:
+    """Return the options of every measured session (LATENCY protocol: sequential, no spinning)."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def open_session(path: str | Path, threads: int = 1) -> ort.InferenceSession:
+    """Open a file on the CPU.
+
+    Raises:
+        TargetError: ONNX Runtime cannot load it.
+    """
+    try:
+        return ort.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises its own unexported types
+        raise TargetError(f"ONNX Runtime cannot load '{path}': {error}.") from error
+
+
+def random_feed(session: ort.InferenceSession, batch: int = 1) -> dict[str, np.ndarray[Any, Any]]:
+    """Return random inputs of a session's shapes; free axes get `batch`."""
+    rng = np.random.default_rng(0)
+    feed = {}
+    for entry in session.get_inputs():
+        shape = [size if isinstance(size, int) else batch for size in entry.shape]
+        feed[entry.name] = rng.standard_normal(shape).astype(np.float32)
+    return feed
+
+
+def bound_run(session: ort.InferenceSession) -> Callable[[], None]:
+    """Return a call that runs the session on one image with inputs and outputs bound beforehand."""
+    binding = session.io_binding()
+    for name, value in random_feed(session).items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+    for entry in session.get_outputs():
+        binding.bind_output(entry.name)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+
+    return run
+
+
+def cuda_session(path: str | Path, batch: int) -> tuple[ort.InferenceSession, dict[str, np.ndarray[Any, Any]]]:
+    """Open a file on the first GPU and return it with random inputs.
+
+    Raises:
+        TargetError: this ONNX Runtime has no CUDA provider.
+    """
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise TargetError("this ONNX Runtime has no CUDA provider; install onnxruntime-gpu to measure target 'gpu'.")
+    session = ort.InferenceSession(str(path), session_options(), providers=["CUDAExecutionProvider"])
+    return session, random_feed(session, batch)
+
+
+def runtime_version() -> str:
+    """Return ONNX Runtime's version."""
+    return str(ort.__version__)
