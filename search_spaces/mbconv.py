@@ -73,8 +73,8 @@ def mbconv(
     shrink = base.stem_stride * math.prod(stride for _, _, stride in base.stages)
     if min(input_shape[1:]) < shrink:
         raise SpaceError(
-            f"mbconv preset '{name}' halves the image to 1/{shrink}, and was given {input_shape[1]}x{input_shape[2]} pixels; "
-            "use a larger image or another preset."
+            f"mbconv preset '{name}' halves the image to 1/{shrink}, and was given {input_shape[1]}x{input_shape[2]} "
+            "pixels; use a larger image or another preset."
         )
     scaled = (lambda c: divisible(c * width)) if width != 1.0 else (lambda c: c)
     channels = scaled(base.first)

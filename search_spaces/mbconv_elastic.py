@@ -51,7 +51,15 @@ FULL: Final = Skeleton(
     8,
 )
 SMALL: Final = Skeleton(
-    16, 2, ((16, 1, (1, 2)), (24, 2, (1, 2, 3)), (40, 2, (1, 2, 3))), 96, (0.5, 0.75, 1.0), (3, 5), (2, 3, 4), (0.75, 0.875, 1.0), 4
+    16,
+    2,
+    ((16, 1, (1, 2)), (24, 2, (1, 2, 3)), (40, 2, (1, 2, 3))),
+    96,
+    (0.5, 0.75, 1.0),
+    (3, 5),
+    (2, 3, 4),
+    (0.75, 0.875, 1.0),
+    4,
 )
 PRESETS: Final = {"full": FULL, "small": SMALL, "tiny": SMALL}
 
@@ -86,7 +94,8 @@ def mbconv_elastic(
     shrink = stem_stride * math.prod(stride for _, stride, _ in base.stages)
     if size * min(base.resolutions) < shrink:
         raise SpaceError(
-            f"mbconv_elastic preset '{name}' halves the image to 1/{shrink}, and was given {size} pixels; use a larger image."
+            f"mbconv_elastic preset '{name}' halves the image to 1/{shrink}, and was given {size} pixels; "
+            "use a larger image."
         )
     resolution = choice(*base.resolutions, name="resolution")
     x: Node = Resize(resolution.map(lambda ratio: max(round(size * ratio), 1)))(Input(*input_shape), name="resize")
@@ -113,7 +122,9 @@ def _stage(x: Node, name: str, width: Mapped, stride: int, depths: tuple[int, ..
             "expansion": choice(*base.expansions, name=f"{label}.expansion"),
         }
         first = place == 0
-        block = MBConv(width, stride=stride if first else 1, divisor=base.divisor, eps=1e-5, zero_init=not first, **options)
+        block = MBConv(
+            width, stride=stride if first else 1, divisor=base.divisor, eps=1e-5, zero_init=not first, **options
+        )
         body = block(source, name=label)
         return body if first else residual(body, source, name=f"{label}.sum")
 

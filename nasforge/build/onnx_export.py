@@ -89,5 +89,3 @@ class _Positional(nn.Module):
 def metadata_of(path: str | Path) -> dict[str, str]:
     """Return the metadata texts of an ONNX file."""
     return {entry.key: entry.value for entry in onnx.load(str(path), load_external_data=False).metadata_props}
-
-

@@ -71,7 +71,9 @@ def make_plan(lowered: Lowered) -> Plan:
     return Plan(lowered, steps, sources, outputs, tuple(map(tuple, frees)))
 
 
-def execute(plan: Plan, values: dict[int, Tensor], run: Callable[[int, Step, list[Tensor]], Tensor]) -> dict[int, Tensor]:
+def execute(
+    plan: Plan, values: dict[int, Tensor], run: Callable[[int, Step, list[Tensor]], Tensor]
+) -> dict[int, Tensor]:
     """Run all steps, dropping each value after its last reader."""
     for place, step in enumerate(plan.steps):
         values[step.output] = run(place, step, [values[number] for number in step.inputs])

@@ -20,7 +20,9 @@ def pretrained_state(node: str, source: Any, parts: Sequence[tuple[str, nn.Modul
     """
     state: Mapping[str, Tensor] = source.state_dict() if isinstance(source, nn.Module) else source
     given = [tensor for tensor in state.values() if tensor.dim() > 0]
-    wanted = [tensor for _, module in parts for tensor in module.state_dict(keep_vars=True).values() if tensor.dim() > 0]
+    wanted = [
+        tensor for _, module in parts for tensor in module.state_dict(keep_vars=True).values() if tensor.dim() > 0
+    ]
     if [tuple(t.shape) for t in given] != [tuple(t.shape) for t in wanted]:
         raise ArchitectureError(
             f"node '{node}' was given pretrained tensors of shapes {[tuple(t.shape) for t in given]}; "

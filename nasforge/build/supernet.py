@@ -40,10 +40,7 @@ class Supernet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.ModuleDict(
-                {
-                    key: layer_class(variants[0][0])(variants)
-                    for key, variants in layer_variants(space).items()
-                }
+                {key: layer_class(variants[0][0])(variants) for key, variants in layer_variants(space).items()}
             )
         self.views = LeafViews()
         self._share_views()
@@ -155,7 +152,9 @@ class Supernet(nn.Module):
             if isinstance(step.op, MixOp) and len({t.shape for t in step.input_types}) > 1:
                 shapes = " and ".join(sorted({str(t) for t in step.input_types}))
                 name = self.space.choices[step.op.choice].name
-                raise IncompatibleError(f"choice '{name}' cannot be mixed: its candidates give {shapes}; only equal shapes mix.")
+                raise IncompatibleError(
+                    f"choice '{name}' cannot be mixed: its candidates give {shapes}; only equal shapes mix."
+                )
 
     def _mix(
         self,
@@ -196,9 +195,7 @@ class Supernet(nn.Module):
         finally:
             self.views.recording = False
 
-    def run(
-        self, x: Tensor, architecture: Architecture, *, start: str | None = None, stop: str | None = None
-    ) -> Any:
+    def run(self, x: Tensor, architecture: Architecture, *, start: str | None = None, stop: str | None = None) -> Any:
         """Run the part of an architecture between two named boundaries.
 
         Args:
@@ -241,7 +238,10 @@ class Supernet(nn.Module):
                 continue
             seen.add(index)
             if isinstance(nodes[index].op, InputOp):
-                raise UsageError(f"boundary '{start}' does not separate the input from '{stop or 'the outputs'}' for every architecture.")
+                raise UsageError(
+                    f"boundary '{start}' does not separate the input from '{stop or 'the outputs'}' for every "
+                    "architecture; start at one that everything passes."
+                )
             stack.extend(nodes[index].inputs)
 
 

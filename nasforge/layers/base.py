@@ -116,10 +116,15 @@ def layer_class(op: Operator) -> type[Layer]:
     path = op.layer or ""
     module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise SpaceError(f"operator {type(op).__name__} names the layer '{path}', which does not load: {error}.") from error
-    assert issubclass(found, Layer)
+        raise SpaceError(
+            f"operator {type(op).__name__} names the layer '{path}', which does not load: {error}."
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Layer)):
+        raise SpaceError(
+            f"operator {type(op).__name__} names '{path}', which is no nasforge.layers.Layer; derive it from one."
+        )
     return found
 
 
@@ -128,9 +133,14 @@ def capacity(variants: Sequence[Variant], place: int = 0) -> int:
     return max(types[place].capacity for _, types in variants)
 
 
+def inputs_of(variants: Sequence[Variant]) -> Iterator[Types]:
+    """Yield the input types of the variants."""
+    return (types for _, types in variants)
+
+
 def ops_of(variants: Sequence[Variant]) -> Iterator[Any]:
     """Yield the operators of the variants."""
     return (op for op, _ in variants)
 
 
-__all__ = ["Index", "Layer", "LeafViews", "Stateless", "Variant", "capacity", "layer_class", "ops_of"]
+__all__ = ["Index", "Layer", "LeafViews", "Stateless", "Variant", "capacity", "inputs_of", "layer_class", "ops_of"]

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasforge.errors import SpaceError
-from nasforge.layers.base import Layer, Stateless, Variant, capacity, ops_of
+from nasforge.layers.base import Layer, Stateless, Variant, capacity, inputs_of, ops_of
 from nasforge.space.node import Types
 
-_ACTIVATIONS: Final = {
+_ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
     "hswish": nn.Hardswish,
@@ -42,7 +42,11 @@ class ElasticConv2d(Layer):
         self.depthwise = any(op.depthwise for op in ops_of(variants))
         self.groups = max(op.groups for op in ops_of(variants))
         channels = capacity(variants)
-        if self.groups > 1 and len({(op.out, op.groups, types[0].channels) for op, types in variants}) > 1:
+        shapes = {
+            (op.out, op.groups, types[0].channels)
+            for op, types in zip(ops_of(variants), inputs_of(variants), strict=True)
+        }
+        if self.groups > 1 and len(shapes) > 1:
             raise SpaceError(
                 f"a convolution of {self.groups} groups cannot slice its channels; fix its width or give share='none'."
             )
@@ -156,8 +160,10 @@ class ElasticBatchNorm(Layer):
         layout = types[0].layout
         assert isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)
         mean, var = self._statistics(layout)
-        assert module.running_mean is not None and module.running_var is not None
-        assert mean is not None and var is not None
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        assert mean is not None
+        assert var is not None
         module.running_mean.copy_(mean)
         module.running_var.copy_(var)
         if self.weight is not None and self.bias is not None:

@@ -64,5 +64,6 @@ def recompute(gates: Tensor, active: Tensor, place: int, others: Callable[[int],
         place: position of the active candidate in the support.
         others: runs the candidate at another position without a graph.
     """
-    result: Tensor = _Recompute.apply(gates, active, place, others)  # type: ignore[no-untyped-call]  # torch's own
+    apply: Any = _Recompute.apply
+    result: Tensor = apply(gates, active, place, others)
     return result

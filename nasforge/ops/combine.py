@@ -51,7 +51,9 @@ class Zero(Operator):
 
 def _same_shapes(name: str, inputs: Types) -> TensorType:
     if any(source.open for source in inputs):
-        raise SpaceError(f"{name} was given channels that depend on too many choices to check; put a convolution before it")
+        raise SpaceError(
+            f"{name} was given channels that depend on too many choices to check; put a convolution before it"
+        )
     if len({source.shape for source in inputs}) > 1 or len({source.layout for source in inputs}) > 1:
         raise SpaceError(f"{name} was given {' and '.join(map(str, inputs))}; expected equal shapes")
     return dataclasses.replace(inputs[0], bits=max(source.bits for source in inputs))
@@ -181,7 +183,9 @@ def concatenated(inputs: Types, offsets: Sequence[int]) -> TensorType:
     if len({source.spatial for source in inputs}) > 1:
         raise SpaceError(f"a concatenation was given {' and '.join(map(str, inputs))}; expected equal spatial sizes")
     runs = [
-        (base + offset, length) for base, source in zip(offsets, inputs, strict=True) for offset, length in source.layout
+        (base + offset, length)
+        for base, source in zip(offsets, inputs, strict=True)
+        for offset, length in source.layout
     ]
     channels = sum(source.channels for source in inputs)
     return TensorType((channels, *inputs[0].spatial), tuple(_merged(runs)))
@@ -238,9 +242,13 @@ class Residual(Operator):
         if self.mode in ("none", "conv", "pool+conv"):
             return body
         if body.open or source.open:
-            raise SpaceError("a shortcut was given channels that depend on too many choices to check; put a convolution before it")
+            raise SpaceError(
+                "a shortcut was given channels that depend on too many choices to check; put a convolution before it"
+            )
         if body.shape != source.shape or body.layout != source.layout:
-            raise SpaceError(f"a shortcut was given {source} for a body of {body}; expected equal shapes (or project='conv')")
+            raise SpaceError(
+                f"a shortcut was given {source} for a body of {body}; expected equal shapes (or project='conv')"
+            )
         return body
 
     def prune(self, cut: tuple[bool, ...], inputs: Types) -> tuple[Operator, tuple[int, ...]] | None:

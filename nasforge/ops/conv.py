@@ -47,7 +47,9 @@ class Conv2d(Operator):
             raise SpaceError(f"a convolution was given {source}; expected (channels, height, width)")
         out = source.channels if self.depthwise else self.out
         if not self.depthwise and (source.channels % self.groups or out % self.groups):
-            raise SpaceError(f"a convolution of {self.groups} groups was given {source.channels} -> {out} channels; both must divide")
+            raise SpaceError(
+                f"a convolution of {self.groups} groups was given {source.channels} -> {out} channels; both must divide"
+            )
         padding = self.dilation * (self.kernel // 2)
         span = self.dilation * (self.kernel - 1) + 1
         spatial = tuple(output_size(size, span, self.stride, padding) for size in source.spatial)

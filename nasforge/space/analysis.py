@@ -158,9 +158,7 @@ class _Inference:
 
         return apply_rows(infer, [table for table, _ in fields] + sources, self.sizes)
 
-    def _shape(
-        self, node: GraphNode, op: Operator, kinds: Sequence[TensorType | Mismatch]
-    ) -> TensorType | Mismatch:
+    def _shape(self, node: GraphNode, op: Operator, kinds: Sequence[TensorType | Mismatch]) -> TensorType | Mismatch:
         for kind in kinds:
             if isinstance(kind, Mismatch):
                 return kind
@@ -171,7 +169,9 @@ class _Inference:
             return Mismatch(node.index, str(error))
         if min(result.shape) < 1:
             arrived = ", ".join(map(str, types))
-            return Mismatch(node.index, f"{type(op).__name__} makes {result} of {arrived}: the input is too small for the strides")
+            return Mismatch(
+                node.index, f"{type(op).__name__} makes {result} of {arrived}: the input is too small for the strides"
+            )
         still_open = any(kind.open for kind in types) and not hasattr(op, "out")
         return dataclasses.replace(result, open=still_open)
 
@@ -193,8 +193,8 @@ def _magnitude(value: Any) -> float:
 def _liveness(graph: Graph, sizes: Sequence[int]) -> tuple[Table, ...]:
     """Return for each node the table that says whether the outputs reach it through chosen candidates."""
     asked: list[list[Table]] = [[] for _ in graph.nodes]
-    for node in graph.output_nodes:
-        asked[node].append(Table.constant(True))
+    for output in graph.output_nodes:
+        asked[output].append(Table.constant(True))
     live: list[Table] = [Table.constant(False)] * len(graph.nodes)
     for node in reversed(graph.nodes):
         own = live[node.index] = either(asked[node.index], sizes)
@@ -247,7 +247,11 @@ def _condition_table(read: Choice, others: Sequence[int], sizes: Sequence[int]) 
 
 
 def _check_types(
-    graph: Graph, universe: Sequence[TensorType | Mismatch], types: Sequence[Table], live: Sequence[Table], sizes: Sequence[int]
+    graph: Graph,
+    universe: Sequence[TensorType | Mismatch],
+    types: Sequence[Table],
+    live: Sequence[Table],
+    sizes: Sequence[int],
 ) -> None:
     """Refuse the space where a live node has no type in a combination that can occur."""
     wrong = [index for index, kind in enumerate(universe) if isinstance(kind, Mismatch)]
@@ -275,7 +279,10 @@ def _mismatch_sentence(graph: Graph, fault: Mismatch, where: dict[int, int]) -> 
     if not chosen:
         return f"{text}."
     names = " and ".join(f"'{graph.choices[axis].name}'" for axis in where)
-    return f"{text}, when {', '.join(chosen)}; couple the choices {names} (one object at both places) or project the shortcut."
+    return (
+        f"{text}, when {', '.join(chosen)}; couple the choices {names} (one object at both places) "
+        "or project the shortcut."
+    )
 
 
 def _order(graph: Graph, active: Sequence[Table]) -> tuple[int, ...]:
@@ -298,5 +305,7 @@ def _order(graph: Graph, active: Sequence[Table]) -> tuple[int, ...]:
                     heapq.heappush(ready, other)
     if len(order) < len(graph.choices):
         stuck = ", ".join(str(graph.choices[i].name) for i in waiting if i not in order)
-        raise SpaceError(f"the choices {stuck} decide each other's activity; read one of them outside the others' branches.")
+        raise SpaceError(
+            f"the choices {stuck} decide each other's activity; read one of them outside the others' branches."
+        )
     return tuple(order)

@@ -47,7 +47,9 @@ def inputs(k: int, candidates: Sequence[Node], *, name: str | None = None) -> tu
         SpaceError: fewer candidates than `k`.
     """
     if not 1 <= k <= len(candidates):
-        raise SpaceError(f"inputs '{name}' was asked for {k} of {len(candidates)} candidates; give at least {max(k, 1)}.")
+        raise SpaceError(
+            f"inputs '{name}' was asked for {k} of {len(candidates)} candidates; give at least {max(k, 1)}."
+        )
     if k == 1:
         number = choice(*range(len(candidates)), name=name, kind="input")
         return (select(number, candidates),)
@@ -55,7 +57,9 @@ def inputs(k: int, candidates: Sequence[Node], *, name: str | None = None) -> tu
     return tuple(select(taken.map(lambda places, i=i: places[i]), candidates) for i in range(k))  # type: ignore[misc]  # lambda default
 
 
-def repeat(make: Callable[[Node, int], Node], source: Node, *, depth: Expression | int, name: str | None = None) -> Node:
+def repeat(
+    make: Callable[[Node, int], Node], source: Node, *, depth: Expression | int, name: str | None = None
+) -> Node:
     """Apply `make(node, i)` up to `depth` times in a row.
 
     A choice created inside `make` is that place's own; one created outside is shared by all places.

@@ -120,7 +120,9 @@ def choice(
     """
     texts = tuple(labels) if labels is not None else tuple(label_of(option) for option in options)
     if not options or len(texts) != len(options):
-        raise SpaceError(f"choice '{name}' was given {len(options)} options and {len(texts)} labels; give one label each.")
+        raise SpaceError(
+            f"choice '{name}' was given {len(options)} options and {len(texts)} labels; give one label each."
+        )
     if len(set(texts)) != len(texts):
         raise SpaceError(f"choice '{name}' was given options with equal labels {texts}; make every option different.")
     if share not in ("slice", "none"):

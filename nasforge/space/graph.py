@@ -151,7 +151,9 @@ def _named_choices(nodes: Sequence[Node], names: Sequence[str]) -> dict[Choice, 
     counts = Counter(found.values())
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
-        raise SpaceError(f"two choices are named '{twice[0]}'; give each its own name, or use one choice object at both places.")
+        raise SpaceError(
+            f"two choices are named '{twice[0]}'; give each its own name, or use one choice object at both places."
+        )
     return dict(sorted(found.items(), key=lambda pair: pair[0].serial))
 
 

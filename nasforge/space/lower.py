@@ -140,7 +140,9 @@ class Lowered:
         """Return a networkx DAG; nodes carry `op`, `label`, `shape` and `key`."""
         dag = nx.DiGraph()
         for index, node in enumerate(self.nodes):
-            dag.add_node(index, name=node.name, op=node.op, label=node.op.label(), shape=node.output_type.shape, key=node.key)
+            dag.add_node(
+                index, name=node.name, op=node.op, label=node.op.label(), shape=node.output_type.shape, key=node.key
+            )
             for place, source in enumerate(node.inputs):
                 dag.add_edge(source, index, place=place)
         return dag

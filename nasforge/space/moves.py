@@ -61,12 +61,14 @@ def compile_program(analysis: Analysis, allowed: Sequence[tuple[int, ...]]) -> P
     """Lay a space out for moves."""
     choices = analysis.graph.choices
     number = {read: index for index, read in enumerate(choices)}
-    gates, links, steering = [], [], set()
+    gates: list[Gate] = []
+    links: list[Link] = []
+    steering: set[int] = set()
     for index in analysis.order:
         table = analysis.active[index]
         if table.axes or not bool(table.values):
-            strides = np.cumprod([1, *table.values.shape[:0:-1]])[::-1] if table.axes else []
-            reads = tuple((axis, int(s)) for axis, s in zip(table.axes, strides, strict=True))
+            strides = np.cumprod([1, *table.values.shape[:0:-1]])[::-1].tolist() if table.axes else []
+            reads = tuple(zip(table.axes, strides, strict=True))
             gates.append(Gate(index, reads, tuple(map(bool, np.atleast_1d(table.values).reshape(-1))), table))
             steering.update(table.axes)
         relation = choices[index].relation
@@ -174,9 +176,7 @@ def mutate(program: Program, decisions: Sequence[int], rng: np.random.Generator)
     return changed
 
 
-def crossover(
-    program: Program, first: Sequence[int], second: Sequence[int], rng: np.random.Generator
-) -> Decisions:
+def crossover(program: Program, first: Sequence[int], second: Sequence[int], rng: np.random.Generator) -> Decisions:
     """Take each decision from either parent with equal chance (uniform crossover), then repair."""
     pick = (rng.random(len(first)) < 0.5).tolist()
     child = [a if left else b for a, b, left in zip(first, second, pick, strict=True)]
@@ -253,17 +253,19 @@ def mutate_batch(program: Program, decisions: npt.NDArray[Any], rng: np.random.G
         for number, row in enumerate(rows.tolist()):
             rows[number] = mutate(program, row, rng) or row
         return rows
+    if not len(free):
+        return rows
     counts = np.asarray(program.counts)
-    number = np.arange(len(rows))
+    places = np.arange(len(rows))
     if program.gates:
         keys = rng.random((len(rows), len(free)), dtype=np.float32)
         keys[rows[:, free] < 0] = -1.0
         picked = free[keys.argmax(axis=1)]
     else:
         picked = free[rng.integers(len(free), size=len(rows))]
-    old = rows[number, picked]
+    old = rows[places, picked]
     new = (rng.random(len(rows)) * (counts[picked] - 1)).astype(np.int16)
-    rows[number, picked] = new + (new >= old)
+    rows[places, picked] = new + (new >= old)
     columns = np.ascontiguousarray(rows.T)
     for gate in program.gates:
         missing = columns[gate.choice] < 0

@@ -94,7 +94,9 @@ class Operator:
         """
         for source in inputs:
             if not isinstance(source, Node):
-                raise SpaceError(f"{type(self).__name__} was applied to {source!r}; expected the node of another operator.")
+                raise SpaceError(
+                    f"{type(self).__name__} was applied to {source!r}; expected the node of another operator."
+                )
         return Node(self, tuple(inputs), name, weights, pretrained)
 
     def declared(self, variants: Sequence[Types]) -> Operator:
@@ -214,7 +216,7 @@ class InputOp(Operator):
         return 0
 
 
-def Input(*shape: int, name: str = "image") -> Node:  # noqa: N802 - reads like an operator in declarations
+def Input(*shape: int, name: str = "image") -> Node:
     """Declare an input of shape (C, H, W); several inputs need different names."""
     if not shape or min(shape) < 1:
         raise SpaceError(f"input '{name}' was given shape {shape}; expected positive sizes (channels, height, width).")
@@ -231,7 +233,8 @@ class SelectOp(Operator):
 
     def shape(self, inputs: Types) -> TensorType:
         """Return the type of the chosen candidate."""
-        return inputs[self.index]
+        chosen: int = self.index
+        return inputs[chosen]
 
 
 def select(index: Expression, candidates: Sequence[Node], name: str | None = None) -> Node:
@@ -243,7 +246,10 @@ def select(index: Expression, candidates: Sequence[Node], name: str | None = Non
     values = index.options if isinstance(index, Choice) else tuple(index.table.values())
     wrong = [value for value in values if not isinstance(value, int) or not 0 <= value < len(candidates)]
     if wrong:
-        raise SpaceError(f"select was given {len(candidates)} candidates and the index {wrong[0]!r}; expected 0 to {len(candidates) - 1}.")
+        raise SpaceError(
+            f"select was given {len(candidates)} candidates and the index {wrong[0]!r}; "
+            f"expected 0 to {len(candidates) - 1}."
+        )
     return SelectOp(index)(*candidates, name=name)
 
 

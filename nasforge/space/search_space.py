@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, final
 
@@ -119,7 +119,7 @@ class SearchSpace:
             options[list(self._allowed[index])] = True
             own = Table((index,), options)
             first = Table((index,), np.arange(self.sizes[index]) == 0)
-            yield combine_tables(lambda a, o, f: np.where(a, o, f), (active, own, first), self.sizes)
+            yield combine_tables(lambda a, o, f: (a & o) | (~a & f), (active, own, first), self.sizes)
             relation = self.choices[index].relation
             if relation is not None:
                 before = number[relation.previous]
@@ -153,7 +153,8 @@ class SearchSpace:
                 decisions[index] = -1
             elif decisions[index] < 0:
                 raise ArchitectureError(
-                    f"choice '{self.choices[index].name}' was given no option; expected one of {list(self.choices[index].labels)}."
+                    f"choice '{self.choices[index].name}' was given no option; "
+                    f"expected one of {list(self.choices[index].labels)}."
                 )
         return self.validated(Architecture(tuple(decisions), self.fingerprint))
 
@@ -173,8 +174,8 @@ class SearchSpace:
         """
         if architecture.fingerprint != self.fingerprint or len(architecture.decisions) != len(self.choices):
             raise ArchitectureError(
-                f"the architecture has fingerprint {architecture.fingerprint}, space '{self.name}' has {self.fingerprint}; "
-                "use the space it was made for."
+                f"the architecture has fingerprint {architecture.fingerprint}, space '{self.name}' has "
+                f"{self.fingerprint}; use the space it was made for."
             )
         gates = {gate.choice: gate for gate in self._program.gates}
         links = {link.choice: link for link in self._program.links}
@@ -211,7 +212,11 @@ class SearchSpace:
 
     def to_json(self, architecture: Architecture) -> dict[str, Any]:
         """Return the architecture as plain data."""
-        return {"space": self.name, "fingerprint": self.fingerprint, "decisions": self.describe(self.validated(architecture))}
+        return {
+            "space": self.name,
+            "fingerprint": self.fingerprint,
+            "decisions": self.describe(self.validated(architecture)),
+        }
 
     def from_json(self, data: Mapping[str, Any]) -> Architecture:
         """Read what `to_json` wrote.
@@ -220,7 +225,9 @@ class SearchSpace:
             ArchitectureError: the data are of another space or not an architecture.
         """
         if not isinstance(data, Mapping) or not isinstance(data.get("decisions"), Mapping):
-            raise ArchitectureError("the data hold no architecture; expected the keys 'space', 'fingerprint' and 'decisions'.")
+            raise ArchitectureError(
+                "the data hold no architecture; expected the keys 'space', 'fingerprint' and 'decisions'."
+            )
         if data.get("fingerprint") != self.fingerprint:
             raise ArchitectureError(
                 f"the architecture is of space '{data.get('space')}' ({data.get('fingerprint')}), not of '{self.name}' "
@@ -279,7 +286,9 @@ class SearchSpace:
         """Return the nearest valid architecture: inactive decisions go, missing and forbidden ones are drawn."""
         row = list(decisions.decisions if isinstance(decisions, Architecture) else decisions)
         if len(row) != len(self.choices):
-            raise ArchitectureError(f"{len(row)} decisions were given, space '{self.name}' has {len(self.choices)} choices.")
+            raise ArchitectureError(
+                f"{len(row)} decisions were given, space '{self.name}' has {len(self.choices)} choices."
+            )
         return Architecture(tuple(moves.settle(self._program, row, rng)), self.fingerprint)
 
     def smallest(self, metric: str = "macs") -> Architecture:
@@ -299,8 +308,8 @@ class SearchSpace:
         rng = np.random.default_rng(seed)
         starts = self.sample_batch(64, rng)
         starts = starts[np.argsort(sign * cost.batch(starts))[:2]]
-        found = min((self._descend(self.from_decisions(row), cost, sign) for row in starts), key=lambda a: sign * cost(a))
-        return found
+        ends = (self._descend(self.from_decisions(row), cost, sign) for row in starts)
+        return min(ends, key=lambda a: sign * cost(a))
 
     def _descend(self, current: Architecture, cost: AdditiveCost | WalkCost, sign: float) -> Architecture:
         while True:
@@ -347,7 +356,9 @@ class SearchSpace:
                 )
         for index, left in enumerate(allowed):
             if not left:
-                raise SpaceError(f"the restriction leaves no option to choice '{self.choices[index].name}'; keep at least one.")
+                raise SpaceError(
+                    f"the restriction leaves no option to choice '{self.choices[index].name}'; keep at least one."
+                )
 
     # Readings
 
@@ -358,8 +369,13 @@ class SearchSpace:
         return self._lowered(architecture)
 
     @cached_property
-    def _lowered(self) -> Any:
+    def _lowered(self) -> Callable[[Architecture], Lowered]:
         return functools.lru_cache(maxsize=512)(lambda a: lower(self._analysis.graph, self.validated(a).decisions))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the caches behind when copied or sent to another process."""
+        kept = ("name", "sampling", "_analysis", "_allowed", "parent")
+        return {key: value for key, value in self.__dict__.items() if key in kept}
 
     def network_id(self, architecture: Architecture) -> str:
         """Hash of the network that the architecture computes when trained alone."""

@@ -69,9 +69,7 @@ def joined_axes(tables: Sequence[Table], sizes: Sequence[int], limit: int = MAX_
     return axes
 
 
-def combine_tables(
-    function: Callable[..., npt.NDArray[Any]], tables: Sequence[Table], sizes: Sequence[int]
-) -> Table:
+def combine_tables(function: Callable[..., npt.NDArray[Any]], tables: Sequence[Table], sizes: Sequence[int]) -> Table:
     """Apply a broadcasting numpy function to tables."""
     axes = joined_axes(tables, sizes)
     values = function(*(table.spread(axes, sizes) for table in tables))
