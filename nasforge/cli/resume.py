@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from nasforge.run.outcome import SearchResult
+    from nasforge.run.progress import Listener
 
 
 def resume(
@@ -15,8 +19,8 @@ def resume(
     """Go on with a stopped run; a finished one only prints its result again."""
     from nasforge.cli.running import run_and_report
 
-    def start(listener: object) -> object:
-        from nasforge.run.resume import resume as resume_run
+    def start(listener: Listener) -> SearchResult:
+        from nasforge.config.start import resume as resume_run
 
         return resume_run(run, listener=listener)
 

@@ -10,7 +10,7 @@ from nasforge.cli.console import Terminal
 from nasforge.cli.output import print_json, print_pairs, print_table, print_text
 
 if TYPE_CHECKING:
-    from nasforge.run.search import SearchResult
+    from nasforge.run.outcome import SearchResult
 
 LIMITS_MISSED = 3
 INTERRUPTED = 130

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from nasforge.run.outcome import SearchResult
+    from nasforge.run.progress import Listener
 
 Text = Optional[str]  # noqa: UP045 - typer reads it at run time
 
@@ -49,9 +53,10 @@ def search(
     }
     composed = compose(groups, values, overrides or [])
 
-    def start(listener: object) -> object:
+    def start(listener: Listener) -> SearchResult:
+        from nasforge.config.start import write_report
         from nasforge.run.search import run_search
 
-        return run_search(composed.settings, config=composed.text, listener=listener)
+        return run_search(composed.settings, config=composed.written, listener=listener, write_report=write_report)
 
     return run_and_report(start, as_json)

@@ -32,10 +32,10 @@ OVERRIDE: Final = re.compile(r"(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?
 @final
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """Settings, and the YAML they were read from with its interpolations left as written."""
+    """Settings, and the plain data they were read from with interpolations left as written."""
 
     settings: Settings
-    text: str
+    written: dict[str, Any]
 
 
 def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Composed:
@@ -60,7 +60,7 @@ def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrid
         raise UsageError(f"the configuration cannot be resolved: {_first_line(error)}.") from error
     settings = Settings.read(plain)  # type: ignore[arg-type]  # a DictConfig gives a dict
     check_options(settings)
-    return Composed(settings, OmegaConf.to_yaml(config))
+    return Composed(settings, OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]  # as above
 
 
 def _compose(overrides: list[str]) -> DictConfig:

@@ -1,0 +1,121 @@
+"""`nasforge.search` and `nasforge.resume`: the main job from Python, as the command line does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasforge.errors import UsageError
+from nasforge.run.outcome import SearchResult
+from nasforge.run.progress import Listener
+from nasforge.run.resume import resume_run
+from nasforge.run.search import run_search
+from nasforge.run.settings import Settings
+from nasforge.run.setup import Given
+
+if TYPE_CHECKING:
+    from nasforge.space import SearchSpace
+    from nasforge.strategy import Strategy
+
+Named = str | Mapping[str, Any]
+
+
+def search(
+    space: Named | SearchSpace = "mbconv",
+    strategy: Named | Strategy = "proxyless",
+    target: Any = "cpu",
+    *,
+    data: Any = "digits",
+    task: Any = "classification",
+    max_latency: str | float | None = None,
+    max_params: str | float | None = None,
+    max_macs: str | float | None = None,
+    budget: str = "quick",
+    training: Mapping[str, Any] | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    finalists: int = 4,
+    seed: int = 0,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+) -> SearchResult:
+    """Search a space for the best network on a target, within limits.
+
+    Names may be given with options, as `{"name": "evolution", "population": 30}`. Objects do as well: a
+    `SearchSpace`, a `Strategy`, a data source, a target, a task; such a run is resumed by `resume` with the
+    same objects.
+
+    Args:
+        space: the search space.
+        strategy: the strategy.
+        target: where the network will run.
+        data: `name` or `name:argument`, or a data source.
+        task: what is learnt.
+        max_latency: hard limit; text with its unit, or milliseconds.
+        max_params: hard limit; number, or text such as `2M`.
+        max_macs: hard limit; number, or text such as `300M`.
+        budget: `quick`, `NNmin`, `NN-evaluations` or `NN-epochs`.
+        training: fields of the training configuration.
+        data_options: size, classes, limit.
+        finalists: how many architectures are measured at the end.
+        seed: of everything random.
+        out: the run folder; a new one below `runs` without.
+        listener: hears of progress.
+
+    Returns:
+        The result; `result.load()` gives the network.
+
+    Raises:
+        UsageError: something asked for does not exist or does not fit.
+        InfeasibleError: nothing in the space meets the limits.
+    """
+    asked = {"space": space, "strategy": strategy, "target": target, "task": task}
+    objects = {key: value for key, value in asked.items() if not isinstance(value, str | Mapping)}
+    named: dict[str, Any] = {
+        key: _name_of(value, key) if key in objects else value for key, value in asked.items()
+    }
+    source = None if isinstance(data, str) else data
+    settings = Settings.read(
+        {
+            **named,
+            "data": data if source is None else str(getattr(data, "name", "custom")),
+            "data_options": dict(data_options or {}),
+            "limits": {"latency": max_latency, "params": max_params, "macs": max_macs},
+            "budget": budget,
+            "training": dict(training or {}),
+            "finalists": finalists,
+            "seed": seed,
+            "out": None if out is None else str(out),
+        }
+    )
+    given = Given(source=source, **objects)
+    return run_search(settings, listener=listener, given=given, write_report=write_report)
+
+
+def resume(
+    run: str | Path,
+    *,
+    space: SearchSpace | None = None,
+    strategy: Strategy | None = None,
+    target: Any = None,
+    data: Any = None,
+    task: Any = None,
+    listener: Listener | None = None,
+) -> SearchResult:
+    """Carry on a stopped run; give again what was given as objects when it was started."""
+    given = Given(space=space, strategy=strategy, source=data, target=target, task=task)
+    return resume_run(run, listener=listener, given=given, write_report=write_report)
+
+
+def write_report(folder: Path) -> None:
+    """Write `report.html` of a finished run."""
+    from nasforge.report import write_report as write
+
+    write(folder)
+
+
+def _name_of(given: object, key: str) -> str:
+    name = getattr(given, "name", None) or type(given).__name__
+    if given is None:
+        raise UsageError(f"{key} was given None; expected a name, see `nasforge list`, or an object.")
+    return str(name)

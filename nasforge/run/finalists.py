@@ -1,0 +1,86 @@
+"""The end of a search: measure the best on the target, train the best of those within the limits.
+
+The latency of a network does not depend on its weights, so finalists are measured before anything is
+spent on training them. The file that is delivered is measured once more.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+from nasforge.build import build_network, export_onnx
+from nasforge.run.progress import Listener
+from nasforge.run.setup import PREDICTED, Setup
+from nasforge.strategy import Evaluation
+
+ROUNDS: Final = 4
+MEASURED: Final = "latency_ms"
+
+
+@final
+@dataclass(slots=True)
+class Finalist:
+    """An evaluated architecture on its way to being the result.
+
+    `metrics` are the evaluation's, then the measured latency, then those of the retrained network;
+    `weights` says which weights the accuracies belong to.
+    """
+
+    evaluation: Evaluation
+    metrics: dict[str, float]
+    weights: str
+    measurement: dict[str, Any] = field(default_factory=dict)
+
+    def within(self, limit_ms: float | None) -> bool:
+        """Say whether the latency, as measured, meets the limit; one that was not measured passes."""
+        return limit_ms is None or self.metrics.get(MEASURED, 0.0) <= limit_ms
+
+
+def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Listener) -> list[Finalist]:
+    """Measure the best, a few at a time, until one is within the latency limit.
+
+    Returns:
+        All that were measured, best first; only the first few, unmeasured, where the target cannot measure here.
+    """
+    count, limit = setup.settings.finalists, setup.settings.limits.latency_ms
+    source = "inherited and recalibrated" if setup.strategy.evaluator == "shared" else "trained briefly"
+    if setup.target.available() is not None:
+        return [_finalist(setup, each, source) for each in ranking[:count]]
+    found: list[Finalist] = []
+    for begin in range(0, min(len(ranking), ROUNDS * count), count):
+        listener.stage("measuring", 1.0)
+        batch = [_finalist(setup, each, source) for each in ranking[begin : begin + count]]
+        _measure(setup, batch, listener)
+        found += batch
+        if any(each.within(limit) for each in batch):
+            break
+    return found
+
+
+def _finalist(setup: Setup, evaluation: Evaluation, source: str) -> Finalist:
+    costs = setup.problem.cost_metrics(evaluation.architecture)
+    return Finalist(evaluation, {**costs, **evaluation.metrics}, source)
+
+
+def _measure(setup: Setup, finalists: Sequence[Finalist], listener: Listener) -> None:
+    with tempfile.TemporaryDirectory(prefix="nasforge-") as folder:
+        paths = []
+        for number, each in enumerate(finalists):
+            network = build_network(setup.space.lower(each.evaluation.architecture), seed=setup.settings.seed)
+            shape = next(iter(setup.space.input_shapes.values()))
+            paths.append(export_onnx(network, shape, Path(folder) / f"{number}.onnx", {}))
+        measured = setup.target.measure_many(paths, lambda done, total: listener.progress(done / max(total, 1), {}))
+    for each, measurement in zip(finalists, measured, strict=True):
+        record_measurement(each, measurement)
+
+
+def record_measurement(finalist: Finalist, measurement: Any) -> None:
+    """Note a measured latency, and by how much the prediction was off."""
+    finalist.measurement = measurement.to_json()
+    finalist.metrics[MEASURED] = measurement.latency_ms
+    if PREDICTED in finalist.metrics and measurement.latency_ms > 0:
+        finalist.metrics["latency_error"] = finalist.metrics[PREDICTED] / measurement.latency_ms - 1.0

@@ -1,0 +1,105 @@
+"""The content of `result.json`: what was found, and where every number comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from nasforge.goals import pareto_front
+from nasforge.identity import fingerprint
+from nasforge.run.finalists import MEASURED, Finalist
+from nasforge.run.plan import Plan
+from nasforge.run.result import environment
+from nasforge.run.setup import Setup
+from nasforge.space import Architecture
+from nasforge.strategy import Evaluation
+
+
+def result_document(
+    setup: Setup,
+    plan: Plan,
+    evaluations: Sequence[Evaluation],
+    finalists: Sequence[Finalist],
+    best: Finalist | None,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return the content of `result.json`, schema 1."""
+    settings = setup.settings
+    met = best is not None and best.within(settings.limits.latency_ms)
+    return {
+        "nasforge": version("nasforge"),
+        "space": {**settings.space.to_json(), "name": setup.space.name, "fingerprint": setup.space.fingerprint},
+        "strategy": settings.strategy.to_json(),
+        "target": settings.target.to_json(),
+        "task": {**settings.task.to_json(), "data": settings.data},
+        "seed": settings.seed,
+        "status": "finished" if met else "limit_missed",
+        "best": None if best is None else entry(setup, best),
+        "pareto": [_pareto_entry(setup, each) for each in pareto(setup, evaluations)],
+        "finalists": [entry(setup, each) for each in finalists],
+        "evaluations": len(evaluations),
+        "budget": {"asked": str(settings.budget), "limits": settings.limits.to_json(), **asdict(plan)},
+        "seconds": dict(seconds),
+        "latency": {
+            "source": setup.predictor.source,
+            "profile": setup.predictor.profile,
+            "validated": dict(setup.predictor.validated),
+            "details": dict(setup.predictor.details),
+        },
+        "environment": environment(),
+    }
+
+
+def identity(architecture: Architecture) -> str:
+    """Return the short name of an architecture: equal decisions of one space, equal id."""
+    return fingerprint([architecture.fingerprint, list(architecture.decisions)])
+
+
+def entry(setup: Setup, finalist: Finalist) -> dict[str, Any]:
+    """Return a finalist in the shape of `best`."""
+    reason = setup.target.available()
+    measured = MEASURED in finalist.metrics
+    latency = finalist.measurement.get("source") if measured else setup.predictor.source
+    provenance: dict[str, Any] = {
+        "weights": finalist.weights,
+        "latency": latency,
+        "measurement": finalist.measurement,
+        "splits": {"accuracy": "test", "accuracy_valid": "valid, held out of train"},
+        "evaluation": finalist.evaluation.number,
+    }
+    if not measured:
+        provenance["unverified"] = f"the latency is predicted, not measured: {reason or 'the target was not asked'}."
+    return {
+        **_identity(setup, finalist.evaluation.architecture),
+        "metrics": finalist.metrics,
+        "provenance": provenance,
+        "verified": measured and finalist.within(setup.settings.limits.latency_ms),
+    }
+
+
+def pareto(setup: Setup, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Return the evaluations that no other beats in the first objective and in the reference cost."""
+    problem = setup.problem
+    kept = [each for each in evaluations if each.error is None and problem.feasible(each.architecture)]
+    cost = problem.costs[problem.reference_cost]
+    return [kept[i] for i in pareto_front([[problem.loss(each), cost(each.architecture)] for each in kept])]
+
+
+def _pareto_entry(setup: Setup, evaluation: Evaluation) -> dict[str, Any]:
+    weights = "inherited and recalibrated" if setup.strategy.evaluator == "shared" else "trained briefly"
+    return {
+        **_identity(setup, evaluation.architecture),
+        "metrics": {**setup.problem.cost_metrics(evaluation.architecture), **evaluation.metrics},
+        "provenance": {"weights": weights, "latency": setup.predictor.source, "evaluation": evaluation.number},
+        "verified": False,
+    }
+
+
+def _identity(setup: Setup, architecture: Architecture) -> dict[str, Any]:
+    return {
+        "architecture": setup.space.to_json(architecture),
+        "id": identity(architecture),
+        "network_id": setup.space.network_id(architecture),
+    }

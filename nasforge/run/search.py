@@ -1,0 +1,172 @@
+"""The one loop: every strategy, of every family, is driven from here.
+
+Set up, train shared weights where the strategy has some, ask and evaluate and tell, measure the best,
+train and deliver the winner. Every part leaves behind what it needs to be skipped or continued, so
+resuming is running the same function again on the same folder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, final
+
+from nasforge.run.asking import Asking, drive
+from nasforge.run.checkpoint import Checkpoints
+from nasforge.run.deliver import Delivery
+from nasforge.run.evaluating import evaluation_function
+from nasforge.run.events import Events
+from nasforge.run.finalists import Finalist, measure_finalists
+from nasforge.run.folder import RunFolder
+from nasforge.run.local import LocalExecutor
+from nasforge.run.outcome import SearchResult
+from nasforge.run.plan import make_plan
+from nasforge.run.progress import Listener, Silent
+from nasforge.run.ranking import ranked
+from nasforge.run.record import result_document
+from nasforge.run.result import write_result
+from nasforge.run.settings import Settings
+from nasforge.run.setup import Given, Setup, set_up
+from nasforge.run.shared_training import SharedTraining, make_shared_training
+from nasforge.run.store import STUDY, StudyStore, directions_of
+from nasforge.strategy import Evaluation, WeightSharing
+
+SNAPSHOT_EVERY: Final = 50
+WriteReport = Callable[[Path], object]
+
+
+def run_search(
+    settings: Settings,
+    *,
+    config: Mapping[str, Any] | None = None,
+    listener: Listener | None = None,
+    given: Given | None = None,
+    write_report: WriteReport | None = None,
+) -> SearchResult:
+    """Search, and leave a run folder.
+
+    Args:
+        settings: what to do.
+        config: what `config.yaml` says, interpolations as written; the settings without.
+        listener: hears of progress.
+        given: objects in the place of names.
+        write_report: writes `report.html` of a folder; the report is made above this room.
+
+    Raises:
+        UsageError, DataError, IncompatibleError: the search cannot be done as asked.
+        InfeasibleError: nothing in the space meets the limits.
+        RunFolderError: the folder is in use, or not empty, or cannot be written.
+    """
+    heard = listener or Silent()
+    setup = set_up(settings, given or Given(), heard)
+    with RunFolder.create(settings.out, f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}") as folder:
+        folder.write_config(dict(config or settings.to_json()))
+        return Search(setup, folder, heard, write_report).run()
+
+
+@final
+class Search:
+    """One search in its folder; `run` starts it or carries it on."""
+
+    def __init__(
+        self, setup: Setup, folder: RunFolder, listener: Listener, write_report: WriteReport | None = None
+    ) -> None:
+        """Open what is in the folder."""
+        self._setup, self._folder, self._listener, self._write_report = setup, folder, listener, write_report
+        self._checkpoints = Checkpoints(folder.file("checkpoints"), listener.note)
+        self._begun = time.monotonic()
+        self._seconds: dict[str, float] = {}
+        strategy = setup.strategy
+        self._plan = make_plan(
+            setup.settings.budget,
+            setup.settings.training,
+            len(setup.source.split("train").labels),
+            shares_weights=isinstance(strategy, WeightSharing),
+            retrains=getattr(strategy, "retrain", True),
+        )
+
+    def run(self) -> SearchResult:
+        """Search from where the folder stands to the end."""
+        self._listener.opened(self._folder.path)
+        setup = self._setup
+        store = StudyStore(self._folder.file(STUDY), setup.space, directions_of(setup.problem.objectives))
+        events = Events(self._folder.path)
+        try:
+            training = self._train_shared(events) if isinstance(setup.strategy, WeightSharing) else None
+            evaluations = self._evaluate(training, store, events)
+            ranking = ranked(evaluations, setup.problem)
+            with self._timed("measuring"):
+                finalists = measure_finalists(setup, ranking, self._listener)
+            delivery = Delivery(setup, self._plan, self._folder, self._checkpoints, self._listener, training)
+            with self._timed("retraining"):
+                delivered = delivery.deliver(finalists, self._elapsed)
+        finally:
+            events.close()
+            store.close()
+        return self._finish(evaluations, finalists, delivered, delivery)
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self._seconds[part] = round(time.monotonic() - begun, 3)
+
+    def _train_shared(self, events: Events) -> SharedTraining:
+        training = make_shared_training(self._setup, self._plan)
+        state = self._checkpoints.load("training")
+        if state is not None:
+            training.load_state(state)
+        self._begun -= training.elapsed
+        if not training.done:
+            with self._timed("shared_training"):
+                training.run(self._listener, self._checkpoints.save, events.step)
+        self._seconds["shared_training"] = round(training.elapsed, 3)
+        return training
+
+    def _evaluate(self, training: SharedTraining | None, store: StudyStore, events: Events) -> list[Evaluation]:
+        setup, plan = self._setup, self._plan
+        asking = Asking(setup.strategy, setup.space, setup.settings.seed, setup.settings.workers, plan.evaluations)
+        stored = store.load()
+        snapshot = self._checkpoints.load("asking")
+        if snapshot is not None and snapshot["told"] <= len(stored):
+            asking.restore(snapshot)
+        asking.replay(stored)
+        self._begun -= sum(each.seconds for each in stored)
+        self._listener.stage("evaluating", plan.evaluations)
+
+        def observe(evaluation: Evaluation) -> None:
+            store.append(evaluation)
+            stored.append(evaluation)
+            events.evaluation(evaluation)
+            best = min((setup.problem.loss(each) for each in stored), default=float("inf"))
+            self._listener.progress(len(stored), {setup.problem.objectives[0].metric: abs(best)})
+            if len(stored) % SNAPSHOT_EVERY == 0:
+                state = asking.snapshot()
+                if state is not None:
+                    self._checkpoints.save("asking", state)
+
+        def keep_going() -> bool:
+            return plan.evaluated_by is None or self._elapsed() < plan.evaluated_by or not stored
+
+        with self._timed("evaluating"):
+            evaluate = evaluation_function(setup, plan, training, stored)
+            drive(asking, LocalExecutor(evaluate), observe, keep_going)
+        return stored
+
+    def _finish(
+        self, evaluations: list[Evaluation], finalists: list[Finalist], delivered: Finalist | None, delivery: Delivery
+    ) -> SearchResult:
+        if delivered is not None:
+            with self._timed("testing"):
+                delivery.test(delivered)
+        self._seconds["total"] = round(self._elapsed(), 3)
+        document = result_document(self._setup, self._plan, evaluations, finalists, delivered, self._seconds)
+        write_result(self._folder.path, document)
+        if self._write_report is not None:
+            self._write_report(self._folder.path)
+        return SearchResult.read(self._folder.path)
