@@ -1,0 +1,34 @@
+"""`int8`: quantised networks on this processor through ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, final
+
+import onnx
+
+from nasforge.build.quantize import quantise, random_feeds
+from nasforge.targets.ort_target import OrtTarget
+
+
+@final
+class OrtInt8(OrtTarget):
+    """Static QDQ, U8 activations, S8 weights per channel; one thread, one image.
+
+    A float32 file is quantised with random calibration for timing, which does not depend on the ranges; a file
+    that already is quantised is run as it is.
+    """
+
+    name: ClassVar[str] = "int8"
+    precision: ClassVar[str] = "int8"
+
+    def prepare(self, source: Path, folder: Path) -> Path:
+        """Return the quantised file."""
+        model = onnx.load(str(source), load_external_data=False)
+        if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+            return source
+        shapes = {
+            entry.name: tuple(axis.dim_value for axis in entry.type.tensor_type.shape.dim[1:])
+            for entry in model.graph.input
+        }
+        return quantise(source, folder / "int8.onnx", random_feeds(shapes)).path
