@@ -25,6 +25,7 @@ from nasforge.run.settings import Settings
 
 MODULE: Final = "nasforge_experiments"
 GROUPS: Final = {"space": "spaces", "strategy": "strategies", "target": "targets", "task": "tasks"}
+PRESETS: Final = ("budget", "experiment")
 OPEN_KEYS: Final = (*GROUPS, "training", "data_options")
 OVERRIDE: Final = re.compile(r"(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?P<rest>=.*)?", re.DOTALL)
 
@@ -50,6 +51,7 @@ def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrid
         UsageError: a name, key or value that nothing knows; the nearest is named.
     """
     chosen = [f"{group}={_installed(group, name)}" for group, name in groups.items() if name is not None]
+    overrides, values = _budgets(overrides, values)
     config = _compose([*chosen, *map(_override, overrides)])
     for key, value in values.items():
         if value is not None:
@@ -61,6 +63,19 @@ def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrid
     settings = Settings.read(plain)  # type: ignore[arg-type]  # a DictConfig gives a dict
     check_options(settings)
     return Composed(settings, OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]  # as above
+
+
+def _budgets(overrides: Sequence[str], values: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Tell presets of the group `budget` (`hour`) from amounts (`30min`), which are plain values."""
+    given = [text.removeprefix("budget=") for text in overrides if text.startswith("budget=")]
+    if values.get("budget") is not None:
+        given.append(str(values["budget"]))
+    kept = [text for text in overrides if not text.startswith("budget=")]
+    if not given:
+        return kept, dict(values)
+    if given[-1] in _presets("budget"):
+        return [*kept, f"budget={given[-1]}"], {**values, "budget": None}
+    return kept, {**values, "budget": given[-1]}
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -86,11 +101,13 @@ def _override(text: str) -> str:
     if match is None or (match["rest"] is None and match["mark"] != "~"):
         raise UsageError(f"override '{text}' was given; expected key=value, such as strategy.population=30.")
     key, top = match["key"], re.split(r"[./@]", match["key"])[0]
-    known = [*_top_keys(), "experiment"]
+    known = sorted({*_top_keys(), *PRESETS})
     if top not in known:
         raise UsageError(unknown_name_sentence("setting", top, known))
     if key in GROUPS and match["rest"]:
         _installed(key, match["rest"][1:])
+    if key == "experiment" and match["rest"] and match["rest"][1:] not in _presets(key):
+        raise UsageError(unknown_name_sentence(key, match["rest"][1:], _presets(key)))
     if match["mark"] is None and top in OPEN_KEYS and "." in key:
         return f"++{text}"
     return text
