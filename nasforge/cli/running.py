@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nasforge.cli.console import Terminal
 from nasforge.cli.output import print_json, print_pairs, print_table, print_text
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ INTERRUPTED = 130
 
 def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
     """Run `start(listener)`, print its result, and return the exit code."""
+    from nasforge.cli.console import Terminal
+
     terminal = Terminal()
     try:
         result: SearchResult = start(terminal)

@@ -16,6 +16,7 @@ from nasforge import registry
 from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy
+from nasforge.targets.base import Target
 
 SPACE_PARAMETERS: Final = frozenset({"input_shape", "classes"})
 
@@ -29,6 +30,18 @@ def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
     made = make(registry.load("strategies", name), options, f"option of strategy '{name}'")
     if not isinstance(made, Strategy):
         raise UsageError(f"strategy '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Strategy.")
+    return made
+
+
+def make_target(name: str, options: Mapping[str, Any]) -> Target:
+    """Return a new target with the given options.
+
+    Raises:
+        UsageError: an unknown option, or a value of the wrong kind.
+    """
+    made = make(registry.load("targets", name), options, f"option of target '{name}'")
+    if not isinstance(made, Target):
+        raise UsageError(f"target '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Target.")
     return made
 
 

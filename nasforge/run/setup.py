@@ -12,7 +12,7 @@ from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
-from nasforge.run.options import make, make_space, make_strategy
+from nasforge.run.options import make, make_space, make_strategy, make_target
 from nasforge.run.progress import Listener
 from nasforge.run.settings import Settings
 from nasforge.space import Architecture, SearchSpace
@@ -68,7 +68,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     space = given.space or make_space(settings.space.name, settings.space.options, shape, classes)
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
     check_compatible(strategy, space, settings.strategy.name)
-    target = given.target or registry.load("targets", settings.target.name)
+    target = given.target or make_target(settings.target.name, settings.target.options)
     _check_counts(space, settings)
     listener.stage("latency", 1.0)
     predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
@@ -142,6 +142,4 @@ def _check_counts(space: SearchSpace, settings: Settings) -> None:
 
 def _task(settings: Settings) -> Any:
     task = registry.load("tasks", settings.task.name)
-    if isinstance(task, type) or settings.task.options:
-        return make(task, settings.task.options, f"option of task '{settings.task.name}'")
-    return task
+    return make(task, settings.task.options, f"option of task '{settings.task.name}'")

@@ -1,0 +1,53 @@
+"""`nasforge train`: a found architecture, trained from scratch, also larger than it was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from nasforge.cli.output import print_json, print_pairs
+
+if TYPE_CHECKING:
+    from nasforge.run.training import Trained
+
+
+def train(
+    architecture: Annotated[str, typer.Argument(help="A run folder, an architecture.json, or a name.")],
+    options: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it
+        typer.Argument(help="Options such as training.epochs=100 space.width=2.0."),
+    ] = None,
+    data: Annotated[str, typer.Option(help="Data: digits, cifar10:DIR, image_folder:DIR, ...")] = "digits",
+    size: Annotated[Optional[int], typer.Option(help="Height and width of the images.")] = None,  # noqa: UP045 - as above
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for the model; a new one below runs/ without.")] = None,  # noqa: UP045 - as above
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Train an architecture from scratch and write model.safetensors, model.onnx and architecture.json."""
+    from nasforge.cli.console import Terminal
+    from nasforge.config.options import parse_options
+    from nasforge.run.training import train_architecture
+
+    terminal = Terminal()
+    given = parse_options(options or [], ("space", "training", "data_options"))
+    if size is not None:
+        given["data_options"]["size"] = size
+    try:
+        trained: Trained = train_architecture(
+            architecture,
+            data=data,
+            space_options=given["space"],
+            training=given["training"],
+            data_options=given["data_options"],
+            seed=seed,
+            out=out,
+            listener=terminal,
+        )
+    finally:
+        terminal.close()
+    if as_json:
+        print_json(trained.to_json())
+    else:
+        print_pairs(trained.to_json())
