@@ -17,7 +17,7 @@ def generator(seed: int, stream: str, number: int = 0) -> np.random.Generator:
     >>> bool(generator(1, "ask", 0).integers(100) == generator(1, "ask", 0).integers(100))
     True
     """
-    return np.random.default_rng([seed & 0xFFFFFFFF, zlib.crc32(stream.encode()), number])
+    return np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, zlib.crc32(stream.encode()), number])
 
 
 def integer_seed(seed: int, stream: str, number: int = 0) -> int:

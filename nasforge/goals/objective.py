@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,8 +16,8 @@ class Objective:
     direction: Literal["maximize", "minimize"] = "maximize"
 
     def loss(self, metrics: Mapping[str, float]) -> float:
-        """Return the metric as a number of which less is better; infinity where it is missing or NaN."""
+        """Return the metric as a number of which less is better; infinity where it is missing or not finite."""
         value = metrics.get(self.metric)
-        if value is None or value != value:  # noqa: PLR0124 - NaN differs from itself
-            return float("inf")
+        if value is None or not math.isfinite(value):
+            return math.inf
         return -value if self.direction == "maximize" else value

@@ -19,7 +19,9 @@ def test_latency_without_unit_or_above_zero_is_refused(text: str | float) -> Non
         milliseconds(text)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("2M", 2_000_000), ("300M", 300_000_000), ("1.5k", 1500), ("7", 7), (9, 9)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2M", 2_000_000), ("300M", 300_000_000), ("1.5k", 1500), ("7", 7), (9, 9)]
+)
 def test_counts_are_read_exactly(text: str | float, expected: int) -> None:
     assert count(text, "max-params") == expected
 
