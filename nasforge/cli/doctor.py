@@ -58,7 +58,7 @@ def _plugins() -> Iterator[tuple[str, str, str]]:
 def _targets() -> Iterator[tuple[str, str, str]]:
     for name, plugin in registry.installed("targets").items():
         try:
-            reason = plugin.load().available()
+            reason = plugin.load()().available()
         except NasforgeError as error:
             reason = str(error)
         detail = "measures on this machine" if reason is None else f"predicts only: {reason}"

@@ -59,10 +59,11 @@ def _print_matrix(as_json: bool) -> None:
         print_json(matrix)
         return
     spaces = list(registry.installed("spaces"))
-    marks = {None: "yes"}
-    rows = [[name, *(marks.get(row.get(space), "no") for space in spaces)] for name, row in matrix.items()]
+    rows = [[name, *("yes" if row[space] is None else "no" for space in spaces)] for name, row in matrix.items()]
     print_table(["strategy", *spaces], rows)
     for name, row in matrix.items():
-        for space, reason in row.items():
-            if reason is not None:
-                print_text(f"{name} x {space}: {reason}")
+        reasons = {space: reason for space, reason in row.items() if reason is not None}
+        if len(set(reasons.values())) == 1 and len(reasons) > 1:
+            reasons = {"any space": next(iter(reasons.values()))}
+        for space, reason in reasons.items():
+            print_text(f"{name} x {space}: {reason}")
