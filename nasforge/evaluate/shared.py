@@ -1,0 +1,57 @@
+"""`shared`: what an architecture is worth with the weights of a supernet, after recalibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import torch
+from torch import nn
+
+from nasforge.build import Supernet, extract, recalibrate
+from nasforge.space import Architecture
+from nasforge.tasks import DataSource, Loader, Task
+from nasforge.training import evaluate
+
+
+@final
+class SharedEvaluator:
+    """Extracts each architecture, re-estimates its normalisation on training images, judges it on valid.
+
+    Args:
+        supernet: holds the weights.
+        task: gives the metrics.
+        source: the data.
+        images: training images (not augmented) for recalibration; 0 keeps the supernet's statistics.
+        limit: judge on only so many validation images.
+    """
+
+    def __init__(
+        self, supernet: Supernet, task: Task, source: DataSource, images: int = 1024, limit: int | None = None
+    ) -> None:
+        """Take what every evaluation shares."""
+        self._supernet, self._task, self._source, self._images, self._limit = supernet, task, source, images, limit
+
+    def network(self, architecture: Architecture) -> nn.Module:
+        """Return the extracted and recalibrated network, in evaluation mode."""
+        network = extract(self._supernet, architecture)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        if self._images:
+            recalibrate(network, self._batches())
+        return network.eval()
+
+    def _batches(self) -> Iterator[torch.Tensor]:
+        size = 256
+        loader = Loader(self._source, "train", size, seed=0, shuffle=True)
+        for number in range(min(len(loader), -(-self._images // size))):
+            yield loader.batch(number)[0]
+
+    def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
+        """Return `accuracy_valid`, `nll_valid`, `params`, `macs`; fidelity and seed change nothing."""
+        found = evaluate(self.network(architecture), self._source, self._task, "valid", limit=self._limit)
+        space = self._supernet.space
+        return {
+            **{f"{name}_valid": value for name, value in found.items()},
+            "params": float(space.params(architecture)),
+            "macs": float(space.macs(architecture)),
+        }

@@ -1,0 +1,43 @@
+"""`trained`: what an architecture is worth when trained from scratch; fidelity is the number of epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import final
+
+from nasforge.build import build_network
+from nasforge.rng import integer_seed
+from nasforge.space import Architecture, SearchSpace
+from nasforge.tasks import DataSource, Task
+from nasforge.training import TrainConfig, evaluate, train
+
+
+@final
+class TrainedEvaluator:
+    """Trains each architecture alone and judges it on valid."""
+
+    def __init__(self, space: SearchSpace, task: Task, source: DataSource, config: TrainConfig) -> None:
+        """Take what every evaluation shares."""
+        self._space, self._task, self._source, self._config = space, task, source, config
+
+    def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
+        """Return `accuracy_valid`, `nll_valid`, `train_seconds`, `params`, `macs`.
+
+        Args:
+            architecture: of the space.
+            fidelity: epochs; the configuration's without.
+            seed: of weights, order and augmentation.
+
+        Raises:
+            DivergedError: training gave NaN.
+        """
+        config = self._config if fidelity is None else dataclasses.replace(self._config, epochs=fidelity)
+        network = build_network(self._space.lower(architecture), seed=integer_seed(seed, "weights"))
+        report = train(network, self._source, self._task, config, seed)
+        found = evaluate(network, self._source, self._task, "valid")
+        return {
+            **{f"{name}_valid": value for name, value in found.items()},
+            "train_seconds": report.seconds,
+            "params": float(self._space.params(architecture)),
+            "macs": float(self._space.macs(architecture)),
+        }

@@ -1,0 +1,73 @@
+"""Batches by number: batch n is a function of (seed, n), so a resumed run goes on with the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import final
+
+import numpy as np
+import torch
+
+from nasforge.rng import generator, integer_seed
+from nasforge.tasks.augment import augment
+from nasforge.tasks.dataset import DataSource, Split, SplitName
+
+
+@final
+class Loader:
+    """Batches of one split.
+
+    Args:
+        source: the data.
+        split: which split.
+        batch_size: images per batch; the last, smaller one of an epoch is left out when training.
+        seed: of order and augmentation.
+        training: shuffle and augment; otherwise all images in order, once.
+        cutout: side of the augmentation's square.
+        channels_last: memory layout of the images.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        split: SplitName,
+        batch_size: int = 64,
+        seed: int = 0,
+        *,
+        training: bool = False,
+        shuffle: bool | None = None,
+        cutout: int = 0,
+        channels_last: bool = True,
+    ) -> None:
+        """Take the split."""
+        self.split: Split = source.split(split)
+        self.source, self.batch_size, self.seed = source, min(batch_size, len(self.split)), seed
+        self.training, self.cutout, self.channels_last = training, cutout, channels_last
+        self.shuffle = training if shuffle is None else shuffle
+        self._epoch, self._order = -1, np.arange(len(self.split))
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        if self.shuffle:
+            return max(1, len(self.split) // self.batch_size)
+        return -(-len(self.split) // self.batch_size)
+
+    def batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return batch `number`, counted over all epochs: float32 (N, C, H, W) and int64 (N,)."""
+        epoch, place = divmod(number, len(self))
+        if self.shuffle and epoch != self._epoch:
+            self._order = generator(self.seed, "order", epoch).permutation(len(self.split))
+            self._epoch = epoch
+        chosen = torch.from_numpy(self._order[place * self.batch_size : (place + 1) * self.batch_size])
+        images, labels = self.split.images[chosen], self.split.labels[chosen]
+        if self.training:
+            rng = torch.Generator().manual_seed(integer_seed(self.seed, "augment", number))
+            images = augment(images, rng, flip=self.source.flip, cutout=self.cutout)
+        ready = self.source.preprocessing.normalise(images)
+        if self.channels_last:
+            ready = ready.contiguous(memory_format=torch.channels_last)
+        return ready, labels
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the batches of the first epoch."""
+        return (self.batch(number) for number in range(len(self)))
