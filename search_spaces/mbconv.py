@@ -34,7 +34,7 @@ class Skeleton:
 
 FULL: Final = Skeleton(32, 2, 16, ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)), 1280)
 SMALL: Final = Skeleton(16, 2, 16, ((16, 3, 1), (24, 3, 2), (40, 3, 2)), 160)
-TINY: Final = Skeleton(16, 1, 16, ((16, 3, 1), (24, 3, 2), (40, 3, 2)), 160)
+TINY: Final = Skeleton(8, 1, 8, ((8, 3, 1), (16, 3, 2), (24, 3, 2)), 96)
 PRESETS: Final = {"full": FULL, "small": SMALL, "tiny": TINY}
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from nasforge.errors import DivergedError
 from nasforge.tasks import DataSource, Loader, Task
 from nasforge.tasks.dataset import SplitName
-from nasforge.training.allocator import pin_malloc
+from nasforge.training.processor import prepare_processor
 from nasforge.training.config import TrainConfig
 from nasforge.training.meter import Meter
 from nasforge.training.optimiser import make_sgd
@@ -57,7 +57,7 @@ def train(
     Raises:
         DivergedError: the loss became NaN or infinite.
     """
-    pin_malloc()
+    prepare_processor()
     loader = Loader(
         source, "train", config.batch_size, seed, training=config.augment, shuffle=True, cutout=config.cutout,
         channels_last=config.channels_last,
