@@ -15,6 +15,7 @@ from nasforge.build.variants import layer_key, layer_variants
 from nasforge.errors import ArchitectureError, IncompatibleError, UsageError
 from nasforge.layers.base import Layer, LeafViews, layer_class
 from nasforge.layers.conv import ElasticBatchNorm
+from nasforge.layers.linear import ElasticLinear
 from nasforge.layers.mixture import Mixture, recompute
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.lower import MixOp, Step
@@ -257,6 +258,19 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, tracking in zip(norms, before, strict=True):
             norm.tracking = tracking
+
+
+@contextmanager
+def without_dropout(module: nn.Module) -> Iterator[None]:
+    """While open, dropout of a supernet is off although it trains."""
+    layers = [m for m in module.modules() if isinstance(m, ElasticLinear)]
+    for layer in layers:
+        layer.dropping = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.dropping = True
 
 
 def _producers(plan: Plan) -> dict[int, int]:

@@ -24,6 +24,7 @@ class ElasticLinear(Layer):
         self.weight = nn.Parameter(torch.empty(out, features))
         self.bias = nn.Parameter(torch.zeros(out)) if any(op.bias for op in ops_of(variants)) else None
         init_linear(self.weight.data)
+        self.dropping = True
 
     def _weights(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
         out = slice(0, op.out)
@@ -32,7 +33,7 @@ class ElasticLinear(Layer):
 
     def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
         """Multiply by the sliced matrix."""
-        x = functional.dropout(inputs[0], op.dropout, self.training) if op.dropout else inputs[0]
+        x = functional.dropout(inputs[0], op.dropout, self.training and self.dropping) if op.dropout else inputs[0]
         return functional.linear(x, *self._weights(op, types))
 
     @classmethod

@@ -1,0 +1,33 @@
+"""The expectation of an additive cost under independent distributions over choices, differentiable in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from nasforge.errors import IncompatibleError
+from nasforge.hardware.cost import Cost
+
+
+def expected_cost(cost: Cost, probabilities: Mapping[int, torch.Tensor], decisions: Sequence[int]) -> torch.Tensor:
+    """Return E[cost] as a scalar tensor; the tables are data and get no gradient.
+
+    Args:
+        cost: additive over tables.
+        probabilities: by choice index, shape (options,).
+        decisions: option indices of the choices without a distribution; -1 counts as the first option.
+
+    Raises:
+        IncompatibleError: the cost is not additive.
+    """
+    if not cost.tables:
+        raise IncompatibleError(f"cost '{cost.metric}' is no sum of tables here, so it has no expectation; use another strategy.")
+    total = torch.tensor(cost.constant, dtype=torch.get_default_dtype())
+    for table in cost.tables:
+        value = torch.as_tensor(table.values, dtype=total.dtype)
+        for axis in reversed(table.axes):
+            weights = probabilities.get(axis)
+            value = value[..., max(decisions[axis], 0)] if weights is None else value @ weights.to(value.dtype)
+        total = total + value
+    return total

@@ -1,0 +1,82 @@
+"""The likeliest architectures of independent distributions over choices that meet all cost limits."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from nasforge.space import Architecture
+from nasforge.strategy.base import Problem
+
+
+def most_probable(
+    problem: Problem, log_probabilities: Sequence[npt.NDArray[np.float64]], count: int, visited: int = 4000
+) -> list[Architecture]:
+    """Return up to `count` feasible architectures, likeliest first.
+
+    Exact as long as enough are among the `visited` likeliest; where the limits are so tight that they are not, a
+    price on the violation is raised until feasible ones appear, and each is then improved option by option.
+
+    Args:
+        problem: space and limits; all choices are always active.
+        log_probabilities: for each choice, (options,).
+        count: how many.
+        visited: how many of the likeliest are looked at.
+
+    Raises:
+        InfeasibleError: nothing within the limits was found.
+    """
+    found: list[Architecture] = []
+    for seen, decisions in enumerate(_by_probability(log_probabilities)):
+        architecture = problem.space.from_decisions(decisions)
+        if problem.feasible(architecture):
+            found.append(architecture)
+        if len(found) >= count or seen >= visited:
+            break
+    return found or _priced(problem, log_probabilities, count)
+
+
+def _by_probability(logs: Sequence[npt.NDArray[np.float64]]) -> Iterator[list[int]]:
+    """Yield decisions in order of falling joint probability (best-first over ranks)."""
+    orders = [np.argsort(-row, kind="stable") for row in logs]
+    losses = [(row[order[0]] - row[order]).tolist() for row, order in zip(logs, orders, strict=True)]
+    heap: list[tuple[float, tuple[int, ...], int]] = [(0.0, tuple(0 for _ in logs), 0)]
+    while heap:
+        lost, ranks, first = heapq.heappop(heap)
+        yield [int(order[rank]) for order, rank in zip(orders, ranks, strict=True)]
+        for place in range(first, len(ranks)):
+            rank = ranks[place] + 1
+            if rank < len(losses[place]):
+                step = losses[place][rank] - losses[place][rank - 1]
+                heapq.heappush(heap, (lost + step, (*ranks[:place], rank, *ranks[place + 1 :]), place))
+
+
+def _priced(problem: Problem, logs: Sequence[npt.NDArray[np.float64]], count: int) -> list[Architecture]:
+    """Descend on (lost log-probability + price x violation), the price rising until the limits are met."""
+    space = problem.space
+    best = [int(row.argmax()) for row in logs]
+    found: dict[Architecture, float] = {}
+
+    def lost(rows: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
+        return -sum(logs[place][rows[:, place]] for place in range(len(logs)))  # type: ignore[operator,return-value]  # arrays
+
+    for price in np.geomspace(1.0, 1e5, 11):
+        current = np.asarray(best, dtype=np.int16)
+        value = np.inf
+        while True:
+            near = np.asarray([a.decisions for a in space.neighbours(space.from_decisions(current))], dtype=np.int16)
+            rows = np.concatenate([current[None], near])
+            scores = lost(rows) + price * problem.violation(rows)
+            place = int(scores.argmin())
+            inside = np.flatnonzero(problem.violation(rows) <= 0)
+            for row in inside[np.argsort(lost(rows)[inside], kind="stable")[:count]]:
+                found[space.from_decisions(rows[row])] = float(lost(rows[row : row + 1])[0])
+            if scores[place] >= value - 1e-12:
+                break
+            current, value = rows[place], float(scores[place])
+    if not found:
+        return [problem.sample(np.random.default_rng(0))]
+    return sorted(found, key=lambda a: (found[a], a.decisions))[:count]
