@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import final
+from typing import Protocol, final
 
 import torch
 
 from nasforge.strategy import Batch
 
-Epoch = Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+
+class Numbered(Protocol):
+    """Gives any batch by its number, counted over all epochs; `nasforge.tasks.Loader` is one."""
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+
+    def batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images and targets of a batch."""
 
 
 @final
 class BatchStream:
-    """Epoch after epoch of batches.
+    """Batch after batch, epoch after epoch.
 
     Args:
-        epoch: gives the batches of an epoch by its number, the same ones whenever it is asked.
-        batches_per_epoch: how many that are.
+        loader: gives batches by number.
         device: where batches go.
 
     Attributes:
         taken: how many batches were taken; set it to go on elsewhere.
     """
 
-    def __init__(self, epoch: Epoch, batches_per_epoch: int, device: str = "cpu") -> None:
+    def __init__(self, loader: Numbered, device: str = "cpu") -> None:
         """Start before the first batch."""
-        self.batches_per_epoch = batches_per_epoch
         self.taken = 0
-        self._epoch, self._device = epoch, device
-        self._open: Iterator[tuple[torch.Tensor, torch.Tensor]] | None = None
-        self._place = -1
+        self._loader, self._device = loader, device
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Return the number of batches in which all images are seen once."""
+        return len(self._loader)
 
     def take(self) -> Batch:
         """Return the next batch."""
-        number, offset = divmod(self.taken, self.batches_per_epoch)
-        if self._open is None or self._place != self.taken or offset == 0:
-            self._open = self._epoch(number)
-            for _ in range(offset):
-                next(self._open)
-        images, targets = next(self._open)
+        images, targets = self._loader.batch(self.taken)
         self.taken += 1
-        self._place = self.taken
         return Batch(images.to(self._device), targets.to(self._device))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from nasforge.errors import DamagedError, UsageError
-from nasforge.run.folder import RunFolder, read_config
+from nasforge.errors import DamagedError
+from nasforge.run.folder import RunFolder
 from nasforge.run.outcome import SearchResult
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.result import FILE
 from nasforge.run.search import Search, WriteReport
-from nasforge.run.settings import Settings
 from nasforge.run.setup import Given, set_up
+from nasforge.run.written import read_settings
 
 
 def resume_run(
@@ -45,25 +43,3 @@ def resume_run(
                 heard.note(f"{error} It is made again.")
         setup = set_up(settings, given or Given(), heard)
         return Search(setup, opened, heard, write_report).run()
-
-
-def read_settings(folder: Path) -> Settings:
-    """Read the settings of a run; interpolations of the environment are resolved now.
-
-    Raises:
-        DamagedError: `config.yaml` cannot be read as settings.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    written = read_config(folder)
-    try:
-        plain: Any = OmegaConf.to_container(OmegaConf.create(written), resolve=True)
-    except OmegaConfBaseException as error:
-        sentence = str(error).splitlines()[0].rstrip(".")
-        raise UsageError(f"the configuration of '{folder}' cannot be resolved: {sentence}; set what it names.") from error
-    assert isinstance(plain, Mapping)
-    try:
-        return Settings.read(plain)
-    except UsageError as error:
-        raise DamagedError(f"the configuration of '{folder}' is damaged: {error}") from error

@@ -17,7 +17,6 @@ from nasforge.run.asking import Asking, drive
 from nasforge.run.checkpoint import Checkpoints
 from nasforge.run.deliver import Delivery
 from nasforge.run.evaluating import evaluation_function
-from nasforge.run.events import Events
 from nasforge.run.finalists import Finalist, measure_finalists
 from nasforge.run.folder import RunFolder
 from nasforge.run.local import LocalExecutor
@@ -92,10 +91,9 @@ class Search:
         self._listener.opened(self._folder.path)
         setup = self._setup
         store = StudyStore(self._folder.file(STUDY), setup.space, directions_of(setup.problem.objectives))
-        events = Events(self._folder.path)
         try:
-            training = self._train_shared(events) if isinstance(setup.strategy, WeightSharing) else None
-            evaluations = self._evaluate(training, store, events)
+            training = self._train_shared() if isinstance(setup.strategy, WeightSharing) else None
+            evaluations = self._evaluate(training, store)
             ranking = ranked(evaluations, setup.problem)
             with self._timed("measuring"):
                 finalists = measure_finalists(setup, ranking, self._listener)
@@ -103,7 +101,6 @@ class Search:
             with self._timed("retraining"):
                 delivered = delivery.deliver(finalists, self._elapsed)
         finally:
-            events.close()
             store.close()
         return self._finish(evaluations, finalists, delivered, delivery)
 
@@ -116,7 +113,7 @@ class Search:
         yield
         self._seconds[part] = round(time.monotonic() - begun, 3)
 
-    def _train_shared(self, events: Events) -> SharedTraining:
+    def _train_shared(self) -> SharedTraining:
         training = make_shared_training(self._setup, self._plan)
         state = self._checkpoints.load("training")
         if state is not None:
@@ -124,11 +121,11 @@ class Search:
         self._begun -= training.elapsed
         if not training.done:
             with self._timed("shared_training"):
-                training.run(self._listener, self._checkpoints.save, events.step)
+                training.run(self._listener, self._checkpoints.save, lambda step, figures: None)
         self._seconds["shared_training"] = round(training.elapsed, 3)
         return training
 
-    def _evaluate(self, training: SharedTraining | None, store: StudyStore, events: Events) -> list[Evaluation]:
+    def _evaluate(self, training: SharedTraining | None, store: StudyStore) -> list[Evaluation]:
         setup, plan = self._setup, self._plan
         asking = Asking(setup.strategy, setup.space, setup.settings.seed, setup.settings.workers, plan.evaluations)
         stored = store.load()
@@ -142,7 +139,6 @@ class Search:
         def observe(evaluation: Evaluation) -> None:
             store.append(evaluation)
             stored.append(evaluation)
-            events.evaluation(evaluation)
             best = min((setup.problem.loss(each) for each in stored), default=float("inf"))
             self._listener.progress(len(stored), {setup.problem.objectives[0].metric: abs(best)})
             if len(stored) % SNAPSHOT_EVERY == 0:

@@ -20,9 +20,12 @@ from nasforge.errors import DivergedError
 from nasforge.rng import generator, integer_seed
 from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
+from nasforge.run.plan import Plan
 from nasforge.run.progress import Listener
+from nasforge.run.setup import Setup
+from nasforge.run.training import training_config
 from nasforge.strategy import Batch, Phase, Problem, WeightSharing
-from nasforge.tasks.task import Task
+from nasforge.tasks import Loader, Task
 
 CHECKPOINT_SECONDS: Final = 20.0
 Save = Callable[[str, dict[str, Any]], None]
@@ -80,6 +83,19 @@ class StepContext:
         for group, lr in zip(stepped.param_groups, full, strict=True):
             group["lr"] = lr
         stepped.zero_grad(set_to_none=True)
+
+
+def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu") -> SharedTraining:
+    """Return the untrained training of a search's strategy."""
+    strategy, seed = setup.strategy, setup.settings.seed
+    assert isinstance(strategy, WeightSharing)
+    config = training_config(setup.settings.training, 1.0)
+    train = Loader(setup.source, "train", config.batch_size, seed, training=config.augment, shuffle=True, cutout=config.cutout)
+    valid = Loader(setup.source, "valid", config.batch_size, seed, shuffle=True)
+    steps = None if plan.shared_epochs is None else max(1, round(plan.shared_epochs * len(train)))
+    pace = Pace([phase.share for phase in strategy.phases()], steps, plan.shared_seconds)
+    streams = BatchStream(train, device), BatchStream(valid, device)
+    return SharedTraining(strategy, setup.problem, setup.task, *streams, pace, seed, device)
 
 
 @final

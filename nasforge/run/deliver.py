@@ -1,0 +1,156 @@
+"""Delivering the winner: train it, write its files, measure the file that is delivered, test it once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, final
+
+import torch
+from torch import nn
+
+from nasforge.build import build_network
+from nasforge.evaluate import SharedEvaluator
+from nasforge.rng import integer_seed
+from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
+from nasforge.run.atomic import write_json
+from nasforge.run.checkpoint import Checkpoints
+from nasforge.run.export import export_int8, export_network
+from nasforge.run.finalists import Finalist, record_measurement
+from nasforge.run.folder import RunFolder
+from nasforge.run.load import FILE as MODEL_FILE
+from nasforge.run.load import save_model
+from nasforge.run.plan import Plan
+from nasforge.run.progress import Listener
+from nasforge.run.setup import Setup
+from nasforge.run.shared_training import SharedTraining
+from nasforge.run.timing import fitting_epochs
+from nasforge.run.training import hear, training_config
+from nasforge.training import evaluate, train
+
+if TYPE_CHECKING:
+    from nasforge.space import Architecture
+
+ONNX_FILE: Final = "model.onnx"
+INT8_FILE: Final = "model.int8.onnx"
+RETRAINED: Final = "retrained from scratch"
+INHERITED: Final = "inherited and recalibrated"
+
+
+@final
+class Delivery:
+    """The last part of a search."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        plan: Plan,
+        folder: RunFolder,
+        checkpoints: Checkpoints,
+        listener: Listener,
+        training: SharedTraining | None,
+    ) -> None:
+        """Take what the search has."""
+        self._setup, self._plan, self._folder = setup, plan, folder
+        self._checkpoints, self._listener, self._training = checkpoints, listener, training
+        self._limit = setup.settings.limits.latency_ms
+        self._modules: dict[int, nn.Module] = {}
+
+    def deliver(self, finalists: Sequence[Finalist], elapsed: Callable[[], float]) -> Finalist | None:
+        """Write the files of the first finalist whose delivered file is within the limit as measured.
+
+        Finalists beyond the limit are not trained; where none is within, the fastest is delivered, and misses it.
+
+        Returns:
+            The one whose files are in the folder; None where there is no finalist.
+        """
+        within = [each for each in finalists if each.within(self._limit)]
+        if not within:
+            within = sorted(finalists, key=lambda each: each.metrics["latency_ms"])[:1]
+        delivered: Finalist | None = None
+        for begin in range(0, len(within), self._plan.retrained):
+            batch = within[begin : begin + self._plan.retrained]
+            for place, finalist in enumerate(batch):
+                self._give_weights(finalist, elapsed, share=1.0 / (len(batch) - place))
+            loss = self._setup.problem.objectives[0].loss
+            for finalist in sorted(batch, key=lambda each: loss(each.metrics)):
+                self._write(finalist)
+                self._measure(finalist)
+                delivered = finalist
+                if finalist.within(self._limit):
+                    return finalist
+        return delivered
+
+    def _give_weights(self, finalist: Finalist, elapsed: Callable[[], float], share: float) -> None:
+        architecture = finalist.evaluation.architecture
+        if getattr(self._setup.strategy, "retrain", True):
+            module = self._retrained(architecture, elapsed, share)
+            finalist.weights = RETRAINED
+        else:
+            assert self._training is not None, "only strategies with shared weights do without retraining"
+            supernet: Any = self._training.modules["supernet"]
+            module = SharedEvaluator(supernet, self._setup.task, self._setup.source).network(architecture)
+            finalist.weights = INHERITED
+        self._modules[id(finalist)] = module.eval()
+        found = evaluate(module, self._setup.source, self._setup.task, "valid")
+        if finalist.weights == RETRAINED and "accuracy_valid" in finalist.metrics:
+            finalist.metrics["accuracy_valid_in_search"] = finalist.metrics["accuracy_valid"]
+        finalist.metrics.update({f"{name}_valid": value for name, value in found.items()})
+
+    def _retrained(self, architecture: Architecture, elapsed: Callable[[], float], share: float) -> nn.Module:
+        setup, seed = self._setup, self._setup.settings.seed
+        kind = f"retrained-{setup.space.network_id(architecture)}"
+        module: nn.Module = build_network(setup.space.lower(architecture), seed=integer_seed(seed, "retrain"))
+        kept = self._checkpoints.load(kind)
+        if kept is not None:
+            module.load_state_dict(kept["module"])
+            return module
+        config = training_config(setup.settings.training, self._plan.retrain_epochs)
+        if self._plan.ends_by is not None:
+            left = max(1.0, self._plan.ends_by - elapsed()) * share
+            epochs = fitting_epochs(module, setup.source, setup.task, config, left)
+            config = dataclasses.replace(config, epochs=epochs)
+        self._listener.stage("retraining", 1.0)
+        train(module, setup.source, setup.task, config, seed, hear(self._listener.progress))
+        self._checkpoints.save(kind, {"module": module.state_dict()})
+        return module
+
+    def _write(self, finalist: Finalist) -> None:
+        setup, module = self._setup, self._modules[id(finalist)]
+        artifact = setup.artifact(finalist.evaluation.architecture)
+        save_model(self._folder.file(MODEL_FILE), module, artifact, setup.source.classes, setup.source.preprocessing)
+        export_network(module, artifact, setup.source, self._folder.file(ONNX_FILE))
+        if setup.target.precision == "int8":
+            left_float = export_int8(self._folder.file(ONNX_FILE), self._folder.file(INT8_FILE), setup.source)
+            for name in left_float:
+                self._listener.note(f"convolution {name} of the INT8 file runs in float.")
+        write_json(self._folder.file(ARCHITECTURE_FILE), artifact.to_json())
+
+    def _measure(self, finalist: Finalist) -> None:
+        if self._setup.target.available() is not None:
+            return
+        int8 = self._setup.target.precision == "int8"
+        record_measurement(finalist, self._setup.target.measure(self._folder.file(INT8_FILE if int8 else ONNX_FILE)))
+
+    def test(self, finalist: Finalist) -> None:
+        """Open the test split: the only place where a search does, when everything is decided."""
+        setup = self._setup
+        source = setup.open_source
+        found = evaluate(self._modules[id(finalist)], source, setup.task, "test")
+        finalist.metrics.update(found)
+        if setup.target.precision == "int8":
+            network = run_onnx(self._folder.file(INT8_FILE))
+            finalist.metrics["accuracy_int8"] = evaluate(network, source, setup.task, "test")["accuracy"]
+
+
+def run_onnx(path: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function from images to logits that runs an ONNX file."""
+    from nasforge.targets.ort_session import open_session
+
+    session = open_session(path)
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        (logits,) = session.run(["logits"], {"image": images.contiguous().numpy()})
+        return torch.from_numpy(logits)
+
+    return run

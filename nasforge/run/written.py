@@ -1,0 +1,33 @@
+"""Reading back the settings a run was started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nasforge.errors import DamagedError, UsageError
+from nasforge.run.folder import read_config
+from nasforge.run.settings import Settings
+
+
+def read_settings(folder: Path) -> Settings:
+    """Read the settings of a run; interpolations of the environment are resolved now.
+
+    Raises:
+        DamagedError: `config.yaml` cannot be read as settings.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    written = read_config(folder)
+    try:
+        plain: Any = OmegaConf.to_container(OmegaConf.create(written), resolve=True)
+    except OmegaConfBaseException as error:
+        sentence = str(error).splitlines()[0].rstrip(".")
+        raise UsageError(f"the configuration of '{folder}' cannot be resolved: {sentence}; set what it names.") from error
+    assert isinstance(plain, Mapping)
+    try:
+        return Settings.read(plain)
+    except UsageError as error:
+        raise DamagedError(f"the configuration of '{folder}' is damaged: {error}") from error
