@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, final
 
 from nasforge.errors import NotInstalledError, PluginError, UsageError
 
@@ -24,6 +24,7 @@ SINGULAR: Final = {
 }
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Plugin:
     """One installed plug-in: its name, the object it points to, and the distribution it comes from."""

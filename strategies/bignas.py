@@ -68,7 +68,9 @@ class BigNAS(WeightSharing):
     def __post_init__(self) -> None:
         """Check the options."""
         if self.children < 0 or self.coarse < 1 or self.fine < 0:
-            raise UsageError("bignas was given a negative number of children or ratings; expected children >= 0, coarse >= 1, fine >= 0.")
+            raise UsageError(
+                "bignas was given a negative number of children or ratings; expected children >= 0, coarse >= 1, fine >= 0."
+            )
 
     def setup(self, problem: Problem) -> None:
         """Prepare the coarse phase."""
@@ -93,7 +95,9 @@ class BigNAS(WeightSharing):
     def step(self, context: Context) -> dict[str, float]:
         """Do one sandwich step."""
         images, targets = context.train_batch()
-        random = [self.problem.space.sample(context.rng) for _ in range(self.children if self.sandwich else self.children + 1)]
+        random = [
+            self.problem.space.sample(context.rng) for _ in range(self.children if self.sandwich else self.children + 1)
+        ]
         first = self._largest if self.sandwich else self.problem.space.sample(context.rng)
         students = [*random, self._smallest] if self.sandwich else random
         with self._net.recording() as views:
@@ -104,7 +108,9 @@ class BigNAS(WeightSharing):
             with without_dropout(self._net):
                 for child in students:
                     logits = self._net(images, child)
-                    context.backward(soft_cross_entropy(logits, teacher) if self.distil else context.loss(logits, targets))
+                    context.backward(
+                        soft_cross_entropy(logits, teacher) if self.distil else context.loss(logits, targets)
+                    )
         merge_views(views)
         if self.clip:
             torch.nn.utils.clip_grad_value_(self._net.parameters(), self.clip)
@@ -153,7 +159,8 @@ def coarse_grid(problem: Problem, count: int) -> list[Architecture]:
     for place in rng.permutation(len(settings))[: 40 * count]:
         level = dict(zip(names, settings[int(place)], strict=True))
         row = [
-            options[round(level[_group(space, index)] * (len(options) - 1))] for index, options in enumerate(space.allowed)
+            options[round(level[_group(space, index)] * (len(options) - 1))]
+            for index, options in enumerate(space.allowed)
         ]
         architecture = space.repair(row, rng)
         if problem.feasible(architecture):
@@ -169,5 +176,3 @@ def coarse_grid(problem: Problem, count: int) -> list[Architecture]:
 
 def _group(space: SearchSpace, index: int) -> str:
     return str(space.choices[index].name).rpartition(".")[2]
-
-

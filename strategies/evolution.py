@@ -1,9 +1,9 @@
 """`evolution`: regularised evolution (Real et al. 2019, algorithm 1).
 
-    population <- P random architectures
-    repeat: parent <- best of S drawn from the population
-            child  <- mutate(parent), evaluated and added
-            the oldest of the population dies
+population <- P random architectures
+repeat: parent <- best of S drawn from the population
+        child  <- mutate(parent), evaluated and added
+        the oldest of the population dies
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class RegularisedEvolution(Strategy):
     def __post_init__(self) -> None:
         """Check the options."""
         if not 1 <= self.sample <= self.population:
-            raise UsageError(f"evolution was given sample={self.sample} and population={self.population}; expected 1 <= sample <= population.")
+            raise UsageError(
+                f"evolution was given sample={self.sample} and population={self.population}; expected 1 <= sample <= population."
+            )
 
     def setup(self, problem: Problem) -> None:
         """Start with nobody alive."""

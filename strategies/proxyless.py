@@ -81,12 +81,16 @@ class Proxyless(WeightSharing):
             if value not in known:
                 raise UsageError(f"proxyless was given {name}='{value}'; expected one of {', '.join(known)}.")
         if not 0 <= self.warmup < 1 or self.arch_every < 1:
-            raise UsageError(f"proxyless was given warmup={self.warmup} and arch_every={self.arch_every}; expected 0 <= warmup < 1 and arch_every >= 1.")
+            raise UsageError(
+                f"proxyless was given warmup={self.warmup} and arch_every={self.arch_every}; expected 0 <= warmup < 1 and arch_every >= 1."
+            )
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet and alpha."""
         self._cost = problem.costs[problem.reference_cost]
-        self._scale = 1000.0 if self._cost.metric.endswith("_ms_predicted") or self._cost.metric.endswith("_ms") else 1.0
+        self._scale = (
+            1000.0 if self._cost.metric.endswith("_ms_predicted") or self._cost.metric.endswith("_ms") else 1.0
+        )
         self._reference = reference_cost(problem) if self.ref is None else self.ref
         self._zeros = zero_options(problem.space)
         self._net, self._paths = Supernet(problem.space, seed), PathLogits(problem.space, seed)
@@ -132,7 +136,9 @@ class Proxyless(WeightSharing):
         try:
             with frozen_statistics(self._net):
                 entropy = context.loss(self._net(images, architecture, mixtures), targets)
-            expected = expected_cost(self._cost, {i: gate.p_now for i, gate in enumerate(gates)}, architecture.decisions)
+            expected = expected_cost(
+                self._cost, {i: gate.p_now for i, gate in enumerate(gates)}, architecture.decisions
+            )
             context.backward(self._combined(entropy, expected))
         finally:
             self._net.requires_grad_(True)
@@ -158,7 +164,13 @@ class Proxyless(WeightSharing):
         active = int(rng.choice(support, p=weights / weights.sum()))
         g = torch.zeros(len(p))
         g[active] = 1.0
-        return Gate(g.requires_grad_(True), support, active, torch.zeros(len(p)).index_put((torch.tensor(options),), q), q.detach())
+        return Gate(
+            g.requires_grad_(True),
+            support,
+            active,
+            torch.zeros(len(p)).index_put((torch.tensor(options),), q),
+            q.detach(),
+        )
 
     def _combined(self, entropy: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         e, ref = expected * self._scale, self._reference * self._scale
@@ -168,7 +180,9 @@ class Proxyless(WeightSharing):
             return self.a * entropy * (e / ref) ** self.beta
         if self.latency_loss == "mul_log":
             if float(e.detach()) <= 1.0 or ref <= 1.0:
-                raise UsageError(f"mul_log needs costs above 1, and got {float(e):g} against {ref:g}; use latency_loss=mul_pow.")
+                raise UsageError(
+                    f"mul_log needs costs above 1, and got {float(e):g} against {ref:g}; use latency_loss=mul_pow."
+                )
             return self.a * entropy * (torch.log(e) / math.log(ref)) ** self.beta
         return entropy + 0.0 * e
 

@@ -1,8 +1,8 @@
 """`proxyless_rl`: ProxylessNAS by REINFORCE (Cai, Zhu, Han 2019, section 3.3.2).
 
-    warm-up and weight steps: paths drawn from p = softmax(alpha)
-    update: draw M networks; R = accuracy x (ref / cost)^w on one valid batch, without gradients
-            b <- b + (1 - decay) (mean R - b), alpha.grad = mean of (R - b) x gradient of -log p, Adam step
+warm-up and weight steps: paths drawn from p = softmax(alpha)
+update: draw M networks; R = accuracy x (ref / cost)^w on one valid batch, without gradients
+        b <- b + (1 - decay) (mean R - b), alpha.grad = mean of (R - b) x gradient of -log p, Adam step
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class ProxylessRL(WeightSharing):
     def __post_init__(self) -> None:
         """Check the options."""
         if self.networks < 2 or not 0 <= self.decay < 1 or not 0 <= self.warmup < 1:
-            raise UsageError("proxyless_rl was given networks, decay or warmup out of range; expected networks >= 2 and shares below 1.")
+            raise UsageError(
+                "proxyless_rl was given networks, decay or warmup out of range; expected networks >= 2 and shares below 1."
+            )
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, alpha and the baseline."""
@@ -101,7 +103,9 @@ class ProxylessRL(WeightSharing):
         with torch.no_grad(), frozen_statistics(self._net):
             rewards = [self._reward(context.metrics(self._net(images, a), targets)["accuracy"], a) for a in drawn]
         mean = float(np.mean(rewards))
-        self._baseline = mean if self._baseline is None else self._baseline + (1.0 - self.decay) * (mean - self._baseline)
+        self._baseline = (
+            mean if self._baseline is None else self._baseline + (1.0 - self.decay) * (mean - self._baseline)
+        )
         advantage = torch.tensor([reward - self._baseline for reward in rewards])
         logs = torch.stack([self._paths.log_probability(a.decisions) for a in drawn])
         context.backward(-(advantage * logs).mean())

@@ -24,7 +24,12 @@ def classify(
     if as_json:
         print_json(
             [
-                {"image": str(path), "label": found.label, "probability": found.probability, "probabilities": found.probabilities}
+                {
+                    "image": str(path),
+                    "label": found.label,
+                    "probability": found.probability,
+                    "probabilities": found.probabilities,
+                }
                 for path, found in zip(images, predictions, strict=True)
             ]
         )

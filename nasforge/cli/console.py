@@ -39,7 +39,12 @@ class Terminal:
         if not self._live:
             self.note(name)
             return
-        columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+        )
         self._bar = Progress(*columns, console=self._console)
         self._task = self._bar.add_task(name, total=total, figures="")
         self._bar.start()

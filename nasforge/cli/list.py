@@ -47,7 +47,11 @@ def _profiles() -> dict[str, str]:
         files = resources.files("nasforge_profiles")
     except ModuleNotFoundError:
         return {}
-    return {file.name.removesuffix(".json"): "nasforge" for file in sorted(files.iterdir(), key=str) if file.name.endswith(".json")}
+    return {
+        file.name.removesuffix(".json"): "nasforge"
+        for file in sorted(files.iterdir(), key=str)
+        if file.name.endswith(".json")
+    }
 
 
 def _print_matrix(as_json: bool) -> None:

@@ -10,7 +10,9 @@ from nasforge.cli.output import print_json, print_pairs
 
 
 def predict(
-    what: Annotated[str, typer.Argument(help="A run folder, an architecture.json, or a name such as proxyless-mobile.")],
+    what: Annotated[
+        str, typer.Argument(help="A run folder, an architecture.json, or a name such as proxyless-mobile.")
+    ],
     target: Annotated[str, typer.Option(help="cpu, int8 or gpu.")] = "gpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

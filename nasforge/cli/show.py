@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def show(
-    what: Annotated[str, typer.Argument(help="A space, an architecture.json, a run folder, or a name such as proxyless-mobile.")],
+    what: Annotated[
+        str, typer.Argument(help="A space, an architecture.json, a run folder, or a name such as proxyless-mobile.")
+    ],
     size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space.")] = None,  # noqa: UP045 - typer reads it
     classes: Annotated[int, typer.Option(help="Number of classes, for a space.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -30,5 +30,7 @@ def parse_options(texts: Sequence[str], groups: Sequence[str]) -> dict[str, dict
         try:
             found[group][option] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"option '{text}' has a value that cannot be read; quote texts with special signs.") from error
+            raise UsageError(
+                f"option '{text}' has a value that cannot be read; quote texts with special signs."
+            ) from error
     return found

@@ -71,9 +71,7 @@ def search(
     """
     asked = {"space": space, "strategy": strategy, "target": target, "task": task}
     objects = {key: value for key, value in asked.items() if not isinstance(value, str | Mapping)}
-    named: dict[str, Any] = {
-        key: _name_of(value, key) if key in objects else value for key, value in asked.items()
-    }
+    named: dict[str, Any] = {key: _name_of(value, key) if key in objects else value for key, value in asked.items()}
     source = None if isinstance(data, str) else data
     settings = Settings.read(
         {

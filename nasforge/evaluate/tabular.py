@@ -37,8 +37,12 @@ class TabularEvaluator:
         """
         row = self._table.get(architecture.decisions)
         if row is None:
-            raise EvaluationError(f"the table of space '{self.space.name}' has no architecture {self.space.describe(architecture)}.")
-        return {name: float(value[seed % len(value)] if isinstance(value, tuple) else value) for name, value in row.items()}
+            raise EvaluationError(
+                f"the table of space '{self.space.name}' has no architecture {self.space.describe(architecture)}."
+            )
+        return {
+            name: float(value[seed % len(value)] if isinstance(value, tuple) else value) for name, value in row.items()
+        }
 
 
 def read_table(path: str | Path, space: SearchSpace) -> TabularEvaluator:
@@ -57,7 +61,9 @@ def read_table(path: str | Path, space: SearchSpace) -> TabularEvaluator:
         raise DataError(f"table '{file}' cannot be read ({type(error).__name__}); expected a CSV file.") from error
     missing = [name for name in names if not rows or name not in rows[0]]
     if missing:
-        raise DataError(f"table '{file}' has no column '{missing[0]}'; expected one for each choice: {', '.join(names)}.")
+        raise DataError(
+            f"table '{file}' has no column '{missing[0]}'; expected one for each choice: {', '.join(names)}."
+        )
     for line, row in enumerate(rows, start=2):
         try:
             architecture = space.architecture({name: row[name] for name in names if row[name]})
@@ -75,7 +81,9 @@ def data_file(name: str) -> Path:
     """
     root = os.environ.get(DATA)
     if not root:
-        raise DataError(f"the table {name} was asked for, but {DATA} is not set; set it to the folder that holds {name}.")
+        raise DataError(
+            f"the table {name} was asked for, but {DATA} is not set; set it to the folder that holds {name}."
+        )
     path = Path(root) / name
     if not path.is_file():
         raise DataError(f"'{path}' does not exist; set {DATA} to the folder that holds {name}.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, final
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Objective:
     """Improve `metric` in `direction`; `value` turns it into a number of which less is better."""

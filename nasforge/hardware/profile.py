@@ -85,12 +85,18 @@ def read_profile(path: str | Path) -> Profile:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ProfileError(f"profile '{path}' cannot be read ({type(error).__name__}); remove it and it is measured again.") from error
+        raise ProfileError(
+            f"profile '{path}' cannot be read ({type(error).__name__}); remove it and it is measured again."
+        ) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         given = data.get("schema") if isinstance(data, dict) else None
-        raise ProfileError(f"profile '{path}' has schema {given!r}, this version reads {SCHEMA}; remove it and it is measured again.")
+        raise ProfileError(
+            f"profile '{path}' has schema {given!r}, this version reads {SCHEMA}; remove it and it is measured again."
+        )
     if data.get("sha256") != checksum(data):
-        raise ProfileError(f"profile '{path}' does not match its checksum, so it was edited or damaged; measure it again.")
+        raise ProfileError(
+            f"profile '{path}' does not match its checksum, so it was edited or damaged; measure it again."
+        )
     values = {key: value for key, value in data.items() if key != "sha256"}
     try:
         return Profile(**{**values, "correction": tuple(values["correction"])})
@@ -111,7 +117,9 @@ def write_profile(path: str | Path, profile: Profile) -> None:
         temporary.write_text(json.dumps(profile.to_json(), indent=1, sort_keys=True), encoding="utf-8")
         temporary.replace(target)
     except OSError as error:
-        raise ProfileError(f"profile '{target}' cannot be written ({error.strerror}); set NASFORGE_CACHE to a folder of yours.") from error
+        raise ProfileError(
+            f"profile '{target}' cannot be written ({error.strerror}); set NASFORGE_CACHE to a folder of yours."
+        ) from error
 
 
 def cache_folder() -> Path:

@@ -68,7 +68,9 @@ def read_artifact(path: Path, space: SearchSpace | None = None) -> Artifact:
     except FileNotFoundError as error:
         raise ArchitectureError(f"'{path}' has no {FILE}; give a run that has finished or an {FILE}.") from error
     except (OSError, ValueError) as error:
-        raise DamagedError(f"'{file}' cannot be read as JSON ({error}); write it again with `nasforge report`.") from error
+        raise DamagedError(
+            f"'{file}' cannot be read as JSON ({error}); write it again with `nasforge report`."
+        ) from error
     return from_json(data, str(file), space)
 
 
@@ -76,11 +78,15 @@ def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifa
     """Make an artifact of the content of `architecture.json`."""
     try:
         if data["schema"] != SCHEMA:
-            raise DamagedError(f"'{where}' has schema {data['schema']!r}, this version reads {SCHEMA}; update nasforge.")
+            raise DamagedError(
+                f"'{where}' has schema {data['schema']!r}, this version reads {SCHEMA}; update nasforge."
+            )
         shape, classes, stored = tuple(map(int, data["input_shape"])), int(data["classes"]), data["architecture"]
         plug = None if data["space"] is None else Plug.read(data["space"], "space")
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"'{where}' is no architecture file of nasforge ({type(error).__name__}: {error}).") from error
+        raise DamagedError(
+            f"'{where}' is no architecture file of nasforge ({type(error).__name__}: {error})."
+        ) from error
     if space is None:
         if plug is None:
             raise ArchitectureError(f"'{where}' is of a space made in Python; pass that space to nasforge.load.")

@@ -48,10 +48,14 @@ def folder_error(path: Path, error: OSError) -> RunFolderError:
     if isinstance(error, RunFolderError):
         return error
     if error.errno == errno.ENOSPC:
-        return RunFolderError(f"the disk is full, so '{path}' could not be written; free some space, what was there is unharmed.")
+        return RunFolderError(
+            f"the disk is full, so '{path}' could not be written; free some space, what was there is unharmed."
+        )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return RunFolderError(f"'{path}' may not be written ({error.strerror}); choose another folder with --out.")
-    return RunFolderError(f"'{path}' could not be written ({error.strerror or error}); choose another folder with --out.")
+    return RunFolderError(
+        f"'{path}' could not be written ({error.strerror or error}); choose another folder with --out."
+    )
 
 
 def _sync(path: Path) -> None:

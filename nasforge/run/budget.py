@@ -41,7 +41,9 @@ class Budget:
             )
         unit, amount = UNITS[match[2]], float(match[1])
         if amount <= 0 or (unit != "minutes" and (amount < 1 or amount != int(amount))):
-            raise UsageError(f"budget was given '{text}'; expected a whole number of at least one (minutes: above zero).")
+            raise UsageError(
+                f"budget was given '{text}'; expected a whole number of at least one (minutes: above zero)."
+            )
         return cls(unit, amount)
 
     @property

@@ -86,9 +86,13 @@ class RunFolder:
             raise folder_error(folder, error) from error
         if (folder / CONFIG).exists():
             cls(folder).close()  # says so where the run is still going
-            raise RunFolderError(f"'{folder}' already holds a run; continue it with `nasforge resume {folder}`, or choose another --out.")
+            raise RunFolderError(
+                f"'{folder}' already holds a run; continue it with `nasforge resume {folder}`, or choose another --out."
+            )
         if content:
-            raise RunFolderError(f"'{folder}' is not empty and holds no run ({content[0]}, ...); choose an empty or a new folder.")
+            raise RunFolderError(
+                f"'{folder}' is not empty and holds no run ({content[0]}, ...); choose an empty or a new folder."
+            )
         return cls(folder)
 
     @classmethod

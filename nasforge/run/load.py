@@ -65,7 +65,9 @@ class LoadedModel:
         return Prediction(self.class_names[best], row[best], dict(zip(self.class_names, row, strict=True)))
 
 
-def save_model(path: Path, module: nn.Module, artifact: Artifact, classes: Sequence[str], preprocessing: Preprocessing) -> None:
+def save_model(
+    path: Path, module: nn.Module, artifact: Artifact, classes: Sequence[str], preprocessing: Preprocessing
+) -> None:
     """Write weights, architecture, class names and preprocessing into one safetensors file."""
     metadata = {
         "format": "pt",
@@ -102,7 +104,9 @@ def load(run: str | Path, space: SearchSpace | None = None) -> LoadedModel:
         classes = tuple(map(str, json.loads(metadata["nasforge.classes"])))
         preprocessing = Preprocessing.from_metadata(json.loads(metadata["nasforge.preprocessing"]))
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise DamagedError(f"'{file}' is no model of nasforge ({type(error).__name__}: {error}); export it again.") from error
+        raise DamagedError(
+            f"'{file}' is no model of nasforge ({type(error).__name__}: {error}); export it again."
+        ) from error
     artifact = from_json(stored, str(file), space)
     module = build_network(artifact.space.lower(artifact.architecture), seed=0)
     try:

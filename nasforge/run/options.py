@@ -29,7 +29,9 @@ def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
     """
     made = make(registry.load("strategies", name), options, f"option of strategy '{name}'")
     if not isinstance(made, Strategy):
-        raise UsageError(f"strategy '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Strategy.")
+        raise UsageError(
+            f"strategy '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Strategy."
+        )
     return made
 
 

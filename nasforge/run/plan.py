@@ -69,7 +69,9 @@ def make_plan(
     if shares_weights:
         shares = SHARED_SHARES if retrains else SHARED_NO_RETRAIN_SHARES
     shared = _epochs(training, "shared_epochs", QUICK_SHARED_PASSES / images if quick else SHARED_EPOCHS)
-    evaluation = _epochs(training, "evaluation_epochs", QUICK_EVALUATION_PASSES / images if quick else EVALUATION_EPOCHS)
+    evaluation = _epochs(
+        training, "evaluation_epochs", QUICK_EVALUATION_PASSES / images if quick else EVALUATION_EPOCHS
+    )
     evaluations = QUICK_EVALUATIONS if quick and not shares_weights else budget.evaluations
     if budget.epochs is not None:
         shared = budget.epochs

@@ -18,7 +18,9 @@ def ranked(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluati
     evaluation of highest fidelity counts, then the latest. With several objectives, whole Pareto fronts come
     one after another, each by its first objective. Equal ones are ordered by cost, then by number.
     """
-    kept = _distinct([each for each in evaluations if each.error is None and problem.feasible(each.architecture)], problem.space)
+    kept = _distinct(
+        [each for each in evaluations if each.error is None and problem.feasible(each.architecture)], problem.space
+    )
     losses = [[objective.loss(each.metrics) for objective in problem.objectives] for each in kept]
     fronts = _front_numbers(losses)
     cost = problem.costs.get(problem.reference_cost, problem.space.cost("macs"))

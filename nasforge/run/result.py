@@ -58,9 +58,13 @@ def read_result(folder: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DamagedError(f"'{path}' does not exist; the run has not finished: `nasforge resume {path.parent}`.") from error
+        raise DamagedError(
+            f"'{path}' does not exist; the run has not finished: `nasforge resume {path.parent}`."
+        ) from error
     except (OSError, ValueError) as error:
-        raise DamagedError(f"'{path}' is damaged ({type(error).__name__}); `nasforge resume {path.parent}` writes it again.") from error
+        raise DamagedError(
+            f"'{path}' is damaged ({type(error).__name__}); `nasforge resume {path.parent}` writes it again."
+        ) from error
     if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         raise DamagedError(f"'{path}' is not a result of schema {SCHEMA}; read it with the version that wrote it.")
     missing = [key for key in _KEYS if key not in result]

@@ -60,7 +60,9 @@ def run_search(
     """
     heard = listener or Silent()
     setup = set_up(settings, given or Given(), heard)
-    with RunFolder.create(settings.out, f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}") as folder:
+    with RunFolder.create(
+        settings.out, f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
+    ) as folder:
         folder.write_config(dict(config or settings.to_json()))
         return Search(setup, folder, heard, write_report).run()
 

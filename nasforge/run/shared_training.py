@@ -90,7 +90,9 @@ def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu") -> Share
     strategy, seed = setup.strategy, setup.settings.seed
     assert isinstance(strategy, WeightSharing)
     config = training_config(setup.settings.training, 1.0)
-    train = Loader(setup.source, "train", config.batch_size, seed, training=config.augment, shuffle=True, cutout=config.cutout)
+    train = Loader(
+        setup.source, "train", config.batch_size, seed, training=config.augment, shuffle=True, cutout=config.cutout
+    )
     valid = Loader(setup.source, "valid", config.batch_size, seed, shuffle=True)
     steps = None if plan.shared_epochs is None else max(1, round(plan.shared_epochs * len(train)))
     pace = Pace([phase.share for phase in strategy.phases()], steps, plan.shared_seconds)

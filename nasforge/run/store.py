@@ -114,7 +114,9 @@ class StudyStore:
             raise folder_error(Path(self._where), error) from error
         except Exception as error:
             kind = RunFolderError if "://" in self._where else DamagedError
-            raise kind(f"the study '{self._where}' cannot be opened ({type(error).__name__}: {redact(str(error))}).") from error
+            raise kind(
+                f"the study '{self._where}' cannot be opened ({type(error).__name__}: {redact(str(error))})."
+            ) from error
         self._distributions = {
             str(read.name): optuna.distributions.CategoricalDistribution(list(read.labels)) for read in space.choices
         }
@@ -187,7 +189,9 @@ class StudyStore:
                 seconds=float(attributes["seconds"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"the study '{self._where}' holds a trial that nasforge did not write ({error}).") from error
+            raise DamagedError(
+                f"the study '{self._where}' holds a trial that nasforge did not write ({error})."
+            ) from error
 
     def close(self) -> None:
         """Let go of the storage."""
@@ -199,5 +203,3 @@ class StudyStore:
 def directions_of(objectives: Sequence[Any]) -> dict[str, str]:
     """Return the direction by metric of objectives."""
     return {objective.metric: objective.direction for objective in objectives}
-
-

@@ -25,7 +25,9 @@ def read_settings(folder: Path) -> Settings:
         plain: Any = OmegaConf.to_container(OmegaConf.create(written), resolve=True)
     except OmegaConfBaseException as error:
         sentence = str(error).splitlines()[0].rstrip(".")
-        raise UsageError(f"the configuration of '{folder}' cannot be resolved: {sentence}; set what it names.") from error
+        raise UsageError(
+            f"the configuration of '{folder}' cannot be resolved: {sentence}; set what it names."
+        ) from error
     assert isinstance(plain, Mapping)
     try:
         return Settings.read(plain)

@@ -34,6 +34,10 @@ class Zeros(Operator):
         """Return the declared shape."""
         return TensorType(self.zero_shape)
 
+    def activation_bytes(self, inputs: Types) -> int:
+        """Return 0: nothing is computed."""
+        return 0
+
 
 @final
 @dataclass(frozen=True)

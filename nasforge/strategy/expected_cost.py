@@ -22,7 +22,9 @@ def expected_cost(cost: Cost, probabilities: Mapping[int, torch.Tensor], decisio
         IncompatibleError: the cost is not additive.
     """
     if not cost.tables:
-        raise IncompatibleError(f"cost '{cost.metric}' is no sum of tables here, so it has no expectation; use another strategy.")
+        raise IncompatibleError(
+            f"cost '{cost.metric}' is no sum of tables here, so it has no expectation; use another strategy."
+        )
     total = torch.tensor(cost.constant, dtype=torch.get_default_dtype())
     for table in cost.tables:
         value = torch.as_tensor(table.values, dtype=total.dtype)

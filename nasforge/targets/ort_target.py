@@ -49,7 +49,9 @@ class OrtTarget(Target):
     @property
     def source(self) -> str:
         """One line of provenance."""
-        return f"measured here: {this_cpu().model}, ONNX Runtime {runtime_version()}, {self.precision}, 1 thread, batch 1"
+        return (
+            f"measured here: {this_cpu().model}, ONNX Runtime {runtime_version()}, {self.precision}, 1 thread, batch 1"
+        )
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure float32 ONNX files, interleaved with each other and with a reference network."""
@@ -84,7 +86,9 @@ class OrtTarget(Target):
         """Return where the profile of this machine and space is cached."""
         shapes = {name: list(shape) for name, shape in space.input_shapes.items()}
         keys = sorted(space.node_variants())
-        identity = fingerprint([SCHEMA, this_cpu().key, runtime_version(), self.precision, space.fingerprint, shapes, keys])
+        identity = fingerprint(
+            [SCHEMA, this_cpu().key, runtime_version(), self.precision, space.fingerprint, shapes, keys]
+        )
         return cache_folder() / f"{self.name}-{space.name}-{identity}.json"
 
     def _cached(self, path: Path) -> Profile | None:
@@ -92,7 +96,9 @@ class OrtTarget(Target):
             return None
         profile = read_profile(path)
         if profile.device_key != this_cpu().key:
-            raise ProfileError(f"profile '{path}' was measured on {profile.device.get('model')}, not on this machine; remove it.")
+            raise ProfileError(
+                f"profile '{path}' was measured on {profile.device.get('model')}, not on this machine; remove it."
+            )
         return profile
 
     def build_profile(self, space: SearchSpace, progress: Progress | None = None) -> Profile:

@@ -87,7 +87,11 @@ def one_visit(run: Run, protocol: Protocol) -> tuple[float, ...]:
 
 
 def time_interleaved(
-    items: Sequence[Run], reference: Run, protocol: Protocol, progress: Callable[[float], None] | None = None, seed: int = 0
+    items: Sequence[Run],
+    reference: Run,
+    protocol: Protocol,
+    progress: Callable[[float], None] | None = None,
+    seed: int = 0,
 ) -> tuple[list[Readings], Noise]:
     """Time items in shuffled passes.
 

@@ -36,20 +36,26 @@ class TorchCuda(Target):
 
     def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
         """Return the roofline model over the space; with a GPU, scaled to networks measured on it."""
-        cost = space.additive("latency_ms_predicted", lambda op, types: roofline.node_ms(self.card, op, types, self.batch))
+        cost = space.additive(
+            "latency_ms_predicted", lambda op, types: roofline.node_ms(self.card, op, types, self.batch)
+        )
         if progress is not None:
             progress(1.0, 1.0)
         source = (
             f"analytic roofline of {self.card.name} at batch {self.batch}, from published peak figures; "
             "not measured, no validated error"
         )
-        return LatencyPredictor(cost, source, f"roofline:{self.card.name}", {}, roofline.provenance(self.card, self.batch))
+        return LatencyPredictor(
+            cost, source, f"roofline:{self.card.name}", {}, roofline.provenance(self.card, self.batch)
+        )
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure with CUDA events: ONNX files are run through ONNX Runtime's CUDA provider."""
         reason = self.available()
         if reason is not None:
-            raise TargetError(f"target 'gpu' cannot be measured here: {reason}; use the prediction, or a machine with a GPU.")
+            raise TargetError(
+                f"target 'gpu' cannot be measured here: {reason}; use the prediction, or a machine with a GPU."
+            )
         return [self._measure(path) for path in paths]
 
     def _measure(self, path: str | Path, visits: int = 4, runs: int = 30) -> Measurement:
@@ -71,4 +77,6 @@ class TorchCuda(Target):
                 torch.cuda.synchronize()
                 times.append(begin.elapsed_time(end) / self.batch)
             readings.append(times)
-        return measurement(readings, f"measured here: {torch.cuda.get_device_name()}, ONNX Runtime CUDA, batch {self.batch}")
+        return measurement(
+            readings, f"measured here: {torch.cuda.get_device_name()}, ONNX Runtime CUDA, batch {self.batch}"
+        )

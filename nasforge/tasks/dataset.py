@@ -69,7 +69,9 @@ class DataSource:
             SplitError: `test` of a sealed source.
         """
         if name == "test" and self.is_sealed:
-            raise SplitError("the test split was asked for inside a search; use 'valid', test is opened once, by the final report.")
+            raise SplitError(
+                "the test split was asked for inside a search; use 'valid', test is opened once, by the final report."
+            )
         if name not in self.splits:
             raise DataError(f"split '{name}' is unknown; expected one of {', '.join(SPLITS)}.")
         return self.splits[name]
@@ -122,7 +124,9 @@ def make_source(
     parts = {"train": (images[rest], labels[rest]), "valid": (images[held], labels[held]), "test": test}
     empty = [part for part, (_, found) in parts.items() if len(found) == 0]
     if empty:
-        raise DataError(f"data set '{name}' has too few images for a {empty[0]} split; give at least five of each class.")
+        raise DataError(
+            f"data set '{name}' has too few images for a {empty[0]} split; give at least five of each class."
+        )
     splits: dict[SplitName, Split] = {
         part: Split(
             torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))),

@@ -55,7 +55,13 @@ class Preprocessing:
 
     def to_metadata(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"size": list(self.size), "mean": list(self.mean), "std": list(self.std), "colour": "RGB", "range": "0..1"}
+        return {
+            "size": list(self.size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "colour": "RGB",
+            "range": "0..1",
+        }
 
     @classmethod
     def from_metadata(cls, data: Mapping[str, Any]) -> Preprocessing:
@@ -81,9 +87,13 @@ def to_pixels(image: Any, size: tuple[int, int] | None = None) -> npt.NDArray[np
                 opened = opened.convert("RGBA")
             rgb = opened.convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"'{where}' unpacks to over {Image.MAX_IMAGE_PIXELS:,} pixels, so it was not opened; remove it.") from error
+        raise DataError(
+            f"'{where}' unpacks to over {Image.MAX_IMAGE_PIXELS:,} pixels, so it was not opened; remove it."
+        ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"'{where}' cannot be read as an image ({type(error).__name__}); repair or remove it.") from error
+        raise DataError(
+            f"'{where}' cannot be read as an image ({type(error).__name__}); repair or remove it."
+        ) from error
     if size is not None and rgb.size != (size[1], size[0]):
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(rgb, dtype=np.uint8)

@@ -79,7 +79,9 @@ def train(
             found = loss(images, outputs, targets) if loss else task.loss(outputs, targets, config.label_smoothing)
             value = float(found.detach())
             if not math.isfinite(value):
-                raise DivergedError(f"the loss is {value} in step {step} of {total}; lower the learning rate (training.lr={config.lr}).")
+                raise DivergedError(
+                    f"the loss is {value} in step {step} of {total}; lower the learning rate (training.lr={config.lr})."
+                )
             optimiser.zero_grad(set_to_none=True)
             found.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             if config.clip:

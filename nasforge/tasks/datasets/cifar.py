@@ -49,7 +49,9 @@ def load_cifar(
 
 def _read(path: Path, label_bytes: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     if not path.is_file():
-        hint = " (the pickled Python version is not read: a pickle can run code)" if path.with_suffix("").exists() else ""
+        hint = (
+            " (the pickled Python version is not read: a pickle can run code)" if path.with_suffix("").exists() else ""
+        )
         raise DataError(f"'{path}' does not exist{hint}; give the folder of the binary version.")
     raw = np.frombuffer(path.read_bytes(), np.uint8)
     row = label_bytes + 3072

@@ -34,7 +34,9 @@ def load(argument: str | None = None, *, limit: int | None = None, seed: int = 0
         images = read_idx(_find(folder, f"{prefix}-images-idx3-ubyte"), 3)
         labels = read_idx(_find(folder, f"{prefix}-labels-idx1-ubyte"), 1)
         if len(images) != len(labels):
-            raise DataError(f"'{folder}' holds {len(images)} {part} images and {len(labels)} labels; get the files again.")
+            raise DataError(
+                f"'{folder}' holds {len(images)} {part} images and {len(labels)} labels; get the files again."
+            )
         parts[part] = np.repeat(images[..., None], 3, axis=3), labels.astype(np.int64)
     return make_source(
         "fashion_mnist", parts["train"], parts["test"], CLASSES, flip=True, seed=seed, limit=limit, valid_share=0.1
@@ -66,5 +68,7 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
         raise DataError(f"'{path}' is no IDX file of bytes with {dimensions} dimensions; get it again.")
     shape = tuple(int(size) for size in np.frombuffer(raw, ">u4", dimensions, 4))
     if len(raw) - header != int(np.prod(shape)):
-        raise DataError(f"'{path}' is cut: {len(raw) - header} bytes where {int(np.prod(shape))} are announced; get it again.")
+        raise DataError(
+            f"'{path}' is cut: {len(raw) - header} bytes where {int(np.prod(shape))} are announced; get it again."
+        )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)

@@ -15,7 +15,9 @@ from nasforge.tasks.preprocessing import to_pixels
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-def load(argument: str | None = None, *, size: int | None = None, limit: int | None = None, seed: int = 0) -> DataSource:
+def load(
+    argument: str | None = None, *, size: int | None = None, limit: int | None = None, seed: int = 0
+) -> DataSource:
     """Load DIR/train/<class>/* and DIR/test/<class>/*, or split DIR/<class>/* by itself.
 
     Args:
@@ -42,7 +44,9 @@ def load(argument: str | None = None, *, size: int | None = None, limit: int | N
         test_files = _files(root / "test")
         unknown = sorted(set(test_files) - set(classes))
         if unknown:
-            raise DataError(f"'{root / 'test'}' has the class '{unknown[0]}' that train has not; use the same classes in both.")
+            raise DataError(
+                f"'{root / 'test'}' has the class '{unknown[0]}' that train has not; use the same classes in both."
+            )
         test = _read(test_files, classes, side)
     return make_source(f"image_folder:{root.name}", train, test, classes, flip=True, seed=seed, limit=limit)
 
@@ -54,7 +58,9 @@ def _files(folder: Path) -> dict[str, list[Path]]:
         if entry.is_dir() and not entry.name.startswith("."):
             found[entry.name] = sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if len(found) < 2:
-        raise DataError(f"'{folder}' has {len(found)} class folder{'s' if len(found) != 1 else ''}; at least two are needed, one for each class.")
+        raise DataError(
+            f"'{folder}' has {len(found)} class folder{'s' if len(found) != 1 else ''}; at least two are needed, one for each class."
+        )
     empty = [name for name, paths in found.items() if not paths]
     if empty:
         raise DataError(f"class folder '{folder / empty[0]}' holds no image; add images or remove the folder.")

@@ -1,0 +1,15 @@
+"""Every installed space passes the public suite; the slow variants look at more architectures and larger inputs."""
+
+import pytest
+
+from nasforge.registry import installed
+from nasforge.testing.spaces import SpaceSuite
+
+for _name in installed("spaces"):
+    _fast = type(f"Test_{_name}", (SpaceSuite,), {"name": _name})
+    _slow = type(
+        f"TestThorough_{_name}",
+        (SpaceSuite,),
+        {"name": _name, "input_shape": (3, 32, 32), "architectures": 1000, "networks": 300, "runs": 40},
+    )
+    globals().update({_fast.__name__: _fast, _slow.__name__: pytest.mark.slow(_slow)})
