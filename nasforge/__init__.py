@@ -96,8 +96,8 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ArchitectureError",
     "Architecture",
+    "ArchitectureError",
     "Constraint",
     "Context",
     "DamagedError",

@@ -80,7 +80,7 @@ def _usage(error: typer.TyperException, debug: bool) -> int:
     """Say what the argument parser found wrong; help asked for by giving no arguments is no error."""
     message = str(getattr(error, "message", "") or error)
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(message)  # noqa: T201 - the help text
+        print(message)
         return 0
     formatted = getattr(error, "format_message", None)
     return _fail(f"{formatted() if formatted else message} See `nasforge --help`.", 2, debug)
@@ -90,5 +90,5 @@ def _fail(sentence: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
     one_line = " ".join(sentence.split())
-    print(f"nasforge: {one_line}", file=sys.stderr)  # noqa: T201 - the program's own error channel
+    print(f"nasforge: {one_line}", file=sys.stderr)
     return code

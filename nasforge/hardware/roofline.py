@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from nasforge.errors import unknown_name_sentence, UsageError
+from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.space import Operator, Types
 
 

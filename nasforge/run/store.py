@@ -137,8 +137,8 @@ class StudyStore:
         params = self._space.describe(evaluation.architecture)
         failed = evaluation.error is not None
         values = [evaluation.metrics.get(metric) for metric in self._directions]
-        complete = not failed and all(value is not None and value == value for value in values)  # noqa: PLR0124 - NaN
-        now = datetime.datetime.now()  # noqa: DTZ005 - optuna keeps naive local times
+        complete = not failed and all(value is not None and value == value for value in values)
+        now = datetime.datetime.now()
         trial = self._optuna.trial.create_trial(
             state=self._optuna.trial.TrialState.COMPLETE if complete else self._optuna.trial.TrialState.FAIL,
             values=[float(value) for value in values if value is not None] if complete else None,

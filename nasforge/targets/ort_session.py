@@ -34,7 +34,7 @@ def open_session(path: str | Path, threads: int = 1) -> ort.InferenceSession:
     """
     try:
         return ort.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises its own unexported types
+    except Exception as error:
         raise TargetError(f"ONNX Runtime cannot load '{path}': {error}.") from error
 
 

@@ -13,10 +13,10 @@ from torch import nn
 from nasforge.errors import DivergedError
 from nasforge.tasks import DataSource, Loader, Task
 from nasforge.tasks.dataset import SplitName
-from nasforge.training.processor import prepare_processor
 from nasforge.training.config import TrainConfig
 from nasforge.training.meter import Meter
 from nasforge.training.optimiser import make_sgd
+from nasforge.training.processor import prepare_processor
 from nasforge.training.schedule import warmup_cosine
 
 OnStep = Callable[[float, Mapping[str, float]], bool | None]

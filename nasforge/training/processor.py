@@ -1,5 +1,6 @@
 """The processor set up for training: malloc pinned, for training frees and maps the same large blocks at every step
-otherwise, and one thread."""
+otherwise, and one thread.
+"""
 
 from __future__ import annotations
 

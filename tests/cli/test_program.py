@@ -95,7 +95,7 @@ def test_list_and_import_load_nothing_heavy() -> None:
         "import sys, nasforge; from nasforge.cli.app import main; main(['list']); "
         "print([name for name in ('torch', 'ray', 'hydra', 'optuna', 'onnx', 'scipy') if name in sys.modules])"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.splitlines()[-1] == "[]"
 
 
