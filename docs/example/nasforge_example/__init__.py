@@ -1,0 +1,1 @@
+"""A search space and a strategy that are no part of nasforge."""

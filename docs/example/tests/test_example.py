@@ -1,0 +1,17 @@
+"""The suites that nasforge ships, on the space and the strategy of this package."""
+
+from nasforge.testing.strategies import StrategySuite
+
+from nasforge.testing.spaces import SpaceSuite
+
+
+class TestLadder(SpaceSuite):
+    """Everything a space must keep."""
+
+    name = "ladder"
+
+
+class TestHillClimbing(StrategySuite):
+    """Everything a strategy must keep."""
+
+    name = "hill_climbing"
