@@ -69,3 +69,32 @@ def test_relative_links_of_the_documentation_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_reference_names_every_command_setting_and_environment_variable() -> None:
+    from nasforge.cli.app import app
+    from nasforge.run.settings import Settings
+
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "nasforge").rglob("*.py"))
+    wanted = {f"nasforge {command.name}" for command in app.registered_commands}
+    wanted |= {f"`{key}" for key in Settings().to_json() if key != "limits"}
+    wanted |= set(re.findall(r"NASFORGE_[A-Z_]+", sources))
+    assert {name for name in wanted if name not in text} == set()
+
+
+def test_the_figures_of_the_performance_page_are_the_recorded_ones() -> None:
+    page = ROOT / "docs" / "performance.md"
+    before = page.read_text(encoding="utf-8")
+    code = "import insert_results as i; print(i.inserted(i.PAGE.read_text(encoding='utf-8')), end='')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == before, "run python benchmarks/insert_results.py"
+
+
+def test_every_recorded_result_stands_on_the_performance_page() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    recorded = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")}
+    assert recorded <= set(re.findall(r"<!-- result ([\w-]+) -->", text))
