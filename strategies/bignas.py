@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from nasforge.build import Supernet
-from nasforge.build.supernet import without_dropout
+from nasforge.build.modes import without_dropout
 from nasforge.errors import UsageError
 from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace

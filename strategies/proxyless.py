@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from nasforge.build import Supernet
-from nasforge.build.supernet import frozen_statistics
+from nasforge.build.modes import frozen_statistics
 from nasforge.errors import UsageError
 from nasforge.layers import Mixture
 from nasforge.rng import generator

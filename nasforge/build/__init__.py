@@ -6,10 +6,20 @@ from typing import Any
 
 from nasforge.build.calibrate import recalibrate
 from nasforge.build.extract import extract
+from nasforge.build.modes import frozen_statistics, without_dropout
 from nasforge.build.network import Network, build_network
 from nasforge.build.supernet import Supernet
 
-__all__ = ["Network", "Supernet", "build_network", "export_onnx", "extract", "recalibrate"]
+__all__ = [
+    "Network",
+    "Supernet",
+    "build_network",
+    "export_onnx",
+    "extract",
+    "frozen_statistics",
+    "recalibrate",
+    "without_dropout",
+]
 
 
 def __getattr__(name: str) -> Any:

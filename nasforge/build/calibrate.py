@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasforge.errors import UsageError
+
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -17,6 +19,9 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
 
     Returns:
         The number of batches used.
+
+    Raises:
+        UsageError: no batches; the statistics are reset then.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -27,10 +32,14 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
         norm.momentum = None
         norm.train()
     count = 0
-    for batch in batches if norms else ():
-        network(batch)
-        count += 1
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.train(mode)
+    try:
+        for batch in batches if norms else ():
+            network(batch)
+            count += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.train(mode)
+    if norms and not count:
+        raise UsageError("recalibration was given no batch; give at least one of the training split.")
     return count

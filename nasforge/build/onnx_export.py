@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import onnx
 import torch
@@ -45,7 +45,8 @@ def export_onnx(
     )
     parameter = next(module.parameters(), None)
     dtype = parameter.dtype if parameter is not None else torch.float32
-    examples = tuple(torch.zeros(1, *shape, dtype=dtype) for shape in shapes.values())
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    examples = tuple(torch.zeros(1, *shape, dtype=dtype, device=device) for shape in shapes.values())
     mode = module.training
     module.eval()
     feed: Any = examples
@@ -75,6 +76,7 @@ def export_onnx(
     return Path(path)
 
 
+@final
 class _Positional(nn.Module):
     """Passes positional inputs to a network that takes them by name."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import torch
@@ -27,6 +28,11 @@ class Plan:
     """Value number of each input by name."""
     outputs: Mapping[str, tuple[int, ...]]
     frees: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def producers(self) -> dict[int, int]:
+        """The step that makes each value; inputs are made by none."""
+        return {step.output: place for place, step in enumerate(self.steps)}
 
     def feed(self, x: Tensor | Mapping[str, Tensor]) -> dict[int, Tensor]:
         """Return the values at the inputs.
@@ -71,12 +77,13 @@ def make_plan(lowered: Lowered) -> Plan:
     return Plan(lowered, steps, sources, outputs, tuple(map(tuple, frees)))
 
 
-def execute(
-    plan: Plan, values: dict[int, Tensor], run: Callable[[int, Step, list[Tensor]], Tensor]
-) -> dict[int, Tensor]:
-    """Run all steps, dropping each value after its last reader."""
-    for place, step in enumerate(plan.steps):
-        values[step.output] = run(place, step, [values[number] for number in step.inputs])
-        for number in plan.frees[place]:
-            del values[number]
-    return values
+def needed_steps(plan: Plan, wanted: tuple[int, ...], known: set[int]) -> list[int]:
+    """Return the steps, in order, that make the wanted values from the known ones."""
+    found: set[int] = set()
+    stack = [number for number in wanted if number not in known]
+    while stack:
+        place = plan.producers[stack.pop()]
+        if place not in found:
+            found.add(place)
+            stack.extend(number for number in plan.steps[place].inputs if number not in known)
+    return sorted(found)

@@ -72,6 +72,7 @@ def quantise(source: str | Path, path: str | Path, calibration: Iterable[Feed]) 
         return Quantised(Path(path), float_convolutions(path, Path(folder)))
 
 
+@final
 class _Reader:
     """Feeds calibration data to ONNX Runtime."""
 

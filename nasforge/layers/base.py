@@ -18,7 +18,11 @@ from nasforge.errors import SpaceError
 from nasforge.space.node import Operator, Types
 
 Index = tuple[slice, ...]
+Layout = Sequence[tuple[int, int]]
+"""The (offset, length) runs of channels, see `TensorType.layout`."""
 Variant = tuple[Operator, Types]
+Taken = tuple[nn.Parameter, Index, Tensor]
+"""A parameter, the slice that was taken, and the leaf view of it."""
 
 
 @final
@@ -32,28 +36,28 @@ class LeafViews:
 
     def __init__(self) -> None:
         """Start without views."""
-        self._views: dict[tuple[int, tuple[tuple[int, int], ...]], tuple[nn.Parameter, Index, Tensor]] = {}
+        self._views: dict[tuple[int, tuple[tuple[int, int], ...]], Taken] = {}
         self.recording = False
-        self.used: dict[int, tuple[nn.Parameter, Index | None, Tensor]] = {}
+        self.used: dict[int, Taken] = {}
 
     def take(self, parameter: nn.Parameter, index: Index) -> Tensor:
         """Return the slice: the parameter itself where the slice is all of it, else a leaf view or a plain slice."""
         if all(part.stop - part.start == size for part, size in zip(index, parameter.shape, strict=True)):
-            if self.recording:
-                self.used[id(parameter)] = (parameter, None, parameter)
             return parameter
         if not self.recording:
             return parameter[index]
         key = (id(parameter), tuple((part.start, part.stop) for part in index))
         kept = self._views.get(key)
         if kept is None or kept[2].untyped_storage().data_ptr() != parameter.untyped_storage().data_ptr():
-            kept = (parameter, index, parameter.detach()[index].requires_grad_(parameter.requires_grad))
-            self._views[key] = kept
-        self.used[id(kept[2])] = kept
-        return kept[2]
+            kept = self._views[key] = (parameter, index, parameter.detach()[index])
+        view = kept[2]
+        if view.requires_grad != parameter.requires_grad:
+            view.requires_grad_(parameter.requires_grad)
+        self.used[id(view)] = kept
+        return view
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> LeafViews:
-        return LeafViews()
+    def __reduce__(self) -> tuple[type[LeafViews], tuple[()]]:
+        return LeafViews, ()  # a copy belongs to other parameters
 
 
 class Layer(nn.Module, ABC):
@@ -143,4 +147,16 @@ def ops_of(variants: Sequence[Variant]) -> Iterator[Any]:
     return (op for op, _ in variants)
 
 
-__all__ = ["Index", "Layer", "LeafViews", "Stateless", "Variant", "capacity", "inputs_of", "layer_class", "ops_of"]
+__all__ = [
+    "Index",
+    "Layer",
+    "Layout",
+    "LeafViews",
+    "Stateless",
+    "Taken",
+    "Variant",
+    "capacity",
+    "inputs_of",
+    "layer_class",
+    "ops_of",
+]

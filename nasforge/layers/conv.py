@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasforge.errors import SpaceError
-from nasforge.layers.base import Layer, Stateless, Variant, capacity, inputs_of, ops_of
+from nasforge.layers.base import Layer, Layout, Stateless, Variant, capacity, inputs_of, ops_of
 from nasforge.space.node import Types
 
 _ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {
@@ -46,7 +46,7 @@ class ElasticConv2d(Layer):
             (op.out, op.groups, types[0].channels)
             for op, types in zip(ops_of(variants), inputs_of(variants), strict=True)
         }
-        if self.groups > 1 and len(shapes) > 1:
+        if self.groups > 1 and (len(shapes) > 1 or channels != next(iter(shapes))[2]):
             raise SpaceError(
                 f"a convolution of {self.groups} groups cannot slice its channels; fix its width or give share='none'."
             )
@@ -133,17 +133,26 @@ class ElasticBatchNorm(Layer):
         layout = types[0].layout
         weight = self.runs(self.weight, layout) if self.weight is not None else None
         bias = self.runs(self.bias, layout) if self.bias is not None else None
-        mean, var = self._statistics(layout)
-        if self.training and not (self.tracking and len(layout) == 1):
-            mean = var = None
-        return functional.batch_norm(inputs[0], mean, var, weight, bias, self.training, op.momentum, op.eps)
+        mean, var = (None, None) if self.training and not self.tracking else self._statistics(layout)
+        y = functional.batch_norm(inputs[0], mean, var, weight, bias, self.training, op.momentum, op.eps)
+        if self.training and len(layout) > 1 and mean is not None and var is not None:
+            self._put_back(layout, mean, var)
+        return y
 
-    def _statistics(self, layout: Sequence[tuple[int, int]]) -> tuple[Tensor | None, Tensor | None]:
+    def _statistics(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Return running mean and variance of the channels: views of one run, copies of several."""
         if len(layout) == 1:
             offset, length = layout[0]
             return self.running_mean[offset : offset + length], self.running_var[offset : offset + length]
         mean = torch.cat([self.running_mean[o : o + n] for o, n in layout])
         return mean, torch.cat([self.running_var[o : o + n] for o, n in layout])
+
+    def _put_back(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
+        start = 0
+        for offset, length in layout:
+            self.running_mean[offset : offset + length] = mean[start : start + length]
+            self.running_var[offset : offset + length] = var[start : start + length]
+            start += length
 
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
@@ -162,8 +171,6 @@ class ElasticBatchNorm(Layer):
         mean, var = self._statistics(layout)
         assert module.running_mean is not None
         assert module.running_var is not None
-        assert mean is not None
-        assert var is not None
         module.running_mean.copy_(mean)
         module.running_var.copy_(var)
         if self.weight is not None and self.bias is not None:

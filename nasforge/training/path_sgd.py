@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
 
 from nasforge.build import Supernet
-from nasforge.layers.base import LeafViews
+from nasforge.layers.base import Index, LeafViews, Taken
 from nasforge.training.config import TrainConfig
 from nasforge.training.optimiser import make_sgd
 
@@ -16,8 +17,9 @@ from nasforge.training.optimiser import make_sgd
 class PathSGD(torch.optim.SGD):
     """SGD over a supernet's parameters that also steps leaf views recorded by `Supernet.recording`.
 
-    The momentum of a view is a view of its parameter's momentum. Weight decay and momentum touch the used slices
-    only: what was not used has no gradient, not a zero one.
+    The momentum of a view is a view of its parameter's momentum, so what is saved and loaded is the parameters'.
+    Weight decay and momentum touch the used slices only: what was not used has no gradient, not a zero one. Where
+    several slices of one parameter were used in one step, their gradients are summed first.
     """
 
     def __init__(self, supernet: Supernet, config: TrainConfig) -> None:
@@ -29,47 +31,97 @@ class PathSGD(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Step the views used since the last step (or, if none were recorded, all parameters)."""
-        used = [entry for entry in self._views.used.values() if entry[2].grad is not None]
-        if not used:
-            return super().step(closure)
+        """Step the recorded views, and the parameters that have a gradient of their own."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        views = self._by_parameter()
+        shared = {key for key, taken in views.items() if len(taken) > 1 or taken[0][0].grad is not None}
+        spared = [self._merge(views.pop(key)) for key in shared]
+        self._step_with([taken[0] for taken in views.values()])
+        for put_back in spared:
+            put_back()
+        return loss
+
+    def _by_parameter(self) -> dict[int, list[Taken]]:
+        found: dict[int, list[Taken]] = {}
+        for taken in self._views.used.values():
+            if taken[2].grad is not None and id(taken[0]) in self._group:
+                found.setdefault(id(taken[0]), []).append(taken)
+        return found
+
+    def _step_with(self, views: Sequence[Taken]) -> None:
+        """Take SGD's own step with the views in the place of their parameters."""
         full = [group["params"] for group in self.param_groups]
-        chosen: list[list[torch.Tensor]] = [[] for _ in full]
-        for parameter, index, leaf in used:
-            chosen[self._group[id(parameter)]].append(leaf)
-            if index is not None and self.param_groups[0]["momentum"]:
-                state = self.state[parameter]
-                if state.get("momentum_buffer") is None:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                self.state[leaf] = {"momentum_buffer": state["momentum_buffer"][index]}
-        for group, leaves in zip(self.param_groups, chosen, strict=True):
-            group["params"] = leaves
+        chosen = [[p for p in parameters if p.grad is not None] for parameters in full]
+        for parameter, index, leaf in views:
+            number = self._group[id(parameter)]
+            chosen[number].append(leaf)
+            if self.param_groups[number]["momentum"]:
+                self.state[leaf] = {"momentum_buffer": self._momentum(parameter)[index]}
+        for group, parameters in zip(self.param_groups, chosen, strict=True):
+            group["params"] = parameters
         try:
-            return super().step(closure)
+            super().step()
         finally:
             for group, parameters in zip(self.param_groups, full, strict=True):
                 group["params"] = parameters
-            for _, index, leaf in used:
-                if index is not None:
-                    self.state.pop(leaf, None)
+            for _, _, leaf in views:
+                self.state.pop(leaf, None)
+
+    def _momentum(self, parameter: torch.Tensor) -> torch.Tensor:
+        state = self.state[parameter]
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: torch.Tensor = state["momentum_buffer"]
+        return buffer
+
+    def _merge(self, taken: Sequence[Taken]) -> Callable[[], None]:
+        """Add views that may overlap to their parameter's gradient; return what puts back the rest after the step."""
+        parameter = taken[0][0]
+        whole = parameter.grad is not None
+        unused = torch.ones_like(parameter, dtype=torch.bool)
+        for _, index, leaf in taken:
+            unused[index] = False
+            _add(parameter, index, leaf)
+        if whole or not unused.any():
+            return _nothing
+        moved = [parameter]
+        if self.param_groups[self._group[id(parameter)]]["momentum"]:
+            moved.append(self._momentum(parameter))  # type: ignore[arg-type]  # a tensor like its parameter
+        before = [tensor[unused] for tensor in moved]
+
+        def put_back() -> None:
+            for tensor, values in zip(moved, before, strict=True):
+                tensor[unused] = values
+
+        return put_back
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of the used views, or of all parameters if none were recorded."""
-        if not self._views.used:
-            super().zero_grad(set_to_none)
-            return
+        """Forget all gradients, those of views too, and which views were used."""
+        super().zero_grad(set_to_none)
         for _, _, leaf in self._views.used.values():
             leaf.grad = None
         self._views.used.clear()
 
 
+def _nothing() -> None:
+    """Put nothing back."""
+
+
+def _add(parameter: torch.nn.Parameter, index: Index, leaf: torch.Tensor) -> None:
+    """Move the gradient of a view to its parameter."""
+    assert leaf.grad is not None
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    parameter.grad[index] += leaf.grad
+    leaf.grad = None
+
+
 def merge_views(views: LeafViews) -> None:
     """Add the gradients of recorded views to those of their parameters, and forget the views' use."""
     for parameter, index, leaf in views.used.values():
-        if index is None or leaf.grad is None:
-            continue
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-        parameter.grad[index] += leaf.grad
-        leaf.grad = None
+        if leaf.grad is not None:
+            _add(parameter, index, leaf)
     views.used.clear()
