@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nasforge.config.start import resume, search
+    from nasforge.config.life import LatencyPrediction, classify, describe, export, measure, predict, train
+    from nasforge.config.start import resume, search, write_report
     from nasforge.errors import (
         ArchitectureError,
         DamagedError,
@@ -30,8 +31,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from nasforge.goals import Constraint, Objective
-    from nasforge.run.load import LoadedModel, load
+    from nasforge.hardware.predictor import LatencyPredictor
+    from nasforge.run.artifact import Artifact
+    from nasforge.run.load import LoadedModel, Prediction, load
+    from nasforge.run.matrix import compatibility
     from nasforge.run.outcome import SearchResult
+    from nasforge.run.progress import Listener
+    from nasforge.run.training import Trained
     from nasforge.space import (
         Architecture,
         Input,
@@ -50,9 +56,11 @@ if TYPE_CHECKING:
         when,
     )
     from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, Strategy, WeightSharing
+    from nasforge.targets.base import Measurement, Target
 
 _HOMES = {
-    "nasforge.config.start": ("resume", "search"),
+    "nasforge.config.life": ("LatencyPrediction", "classify", "describe", "export", "measure", "predict", "train"),
+    "nasforge.config.start": ("resume", "search", "write_report"),
     "nasforge.errors": (
         "ArchitectureError",
         "DamagedError",
@@ -72,8 +80,13 @@ _HOMES = {
         "UsageError",
     ),
     "nasforge.goals": ("Constraint", "Objective"),
-    "nasforge.run.load": ("LoadedModel", "load"),
+    "nasforge.hardware.predictor": ("LatencyPredictor",),
+    "nasforge.run.artifact": ("Artifact",),
+    "nasforge.run.load": ("LoadedModel", "Prediction", "load"),
+    "nasforge.run.matrix": ("compatibility",),
     "nasforge.run.outcome": ("SearchResult",),
+    "nasforge.run.progress": ("Listener",),
+    "nasforge.run.training": ("Trained",),
     "nasforge.space": (
         "Architecture",
         "Input",
@@ -92,12 +105,14 @@ _HOMES = {
         "when",
     ),
     "nasforge.strategy": ("Context", "Evaluation", "Phase", "Problem", "Proposal", "Strategy", "WeightSharing"),
+    "nasforge.targets.base": ("Measurement", "Target"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Architecture",
     "ArchitectureError",
+    "Artifact",
     "Constraint",
     "Context",
     "DamagedError",
@@ -108,13 +123,18 @@ __all__ = [
     "IncompatibleError",
     "InfeasibleError",
     "Input",
+    "LatencyPrediction",
+    "LatencyPredictor",
+    "Listener",
     "LoadedModel",
+    "Measurement",
     "NasforgeError",
     "NotInstalledError",
     "Objective",
     "Operator",
     "Phase",
     "PluginError",
+    "Prediction",
     "Problem",
     "ProfileError",
     "Proposal",
@@ -124,23 +144,33 @@ __all__ = [
     "SpaceError",
     "SplitError",
     "Strategy",
+    "Target",
     "TargetError",
     "TensorType",
+    "Trained",
     "UsageError",
     "WeightSharing",
     "boundary",
     "chain",
     "choice",
+    "classify",
     "combine",
+    "compatibility",
+    "describe",
+    "export",
     "inputs",
     "load",
+    "measure",
     "one_of",
+    "predict",
     "repeat",
     "resume",
     "search",
     "select",
     "subset",
+    "train",
     "when",
+    "write_report",
 ]
 
 

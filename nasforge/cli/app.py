@@ -51,7 +51,7 @@ for name, command in {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code: 0 fine, 1 failed, 2 bad usage, 3 no network in the limits, 130 interrupted.
+    """Run the program and return its exit code: 0 fine, 1 failed, 2 bad usage, 3 limit missed, 130 interrupted.
 
     Errors are one sentence on standard error; `--debug`, anywhere, adds the traceback.
     """

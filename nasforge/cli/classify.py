@@ -16,11 +16,9 @@ def classify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Classify images with the network of a run."""
-    from nasforge.run.load import check_images, load
+    from nasforge.config import life
 
-    check_images(images)
-    model = load(run)
-    predictions = [model.predict(path)[0] for path in images]
+    predictions = life.classify(run, images)
     if as_json:
         print_json(
             [

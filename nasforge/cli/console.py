@@ -11,11 +11,13 @@ from typing import Final, final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from nasforge.run.progress import Listener
+
 PLAIN_EVERY_SECONDS: Final = 10.0
 
 
 @final
-class Terminal:
+class Terminal(Listener):
     """A listener that draws one bar per stage; without a terminal it prints a line now and then."""
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class Terminal:
 
     def stage(self, name: str, total: float | None) -> None:
         """End the last stage's bar and start one."""
-        self.close()
+        self.closed()
         self._name, self._total, self._said = name, total, time.monotonic()
         if not self._live:
             self.note(name)
@@ -63,7 +65,7 @@ class Terminal:
         """Print a sentence above the bar."""
         self._console.print(sentence, markup=False, soft_wrap=True)
 
-    def close(self) -> None:
+    def closed(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.stop()

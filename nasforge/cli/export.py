@@ -17,8 +17,6 @@ def export(
     data: Annotated[Optional[str], typer.Option(help="Data to calibrate on; that of the run without.")] = None,  # noqa: UP045 - as above
 ) -> None:
     """Export a network with its class names and preprocessing; it runs in ONNX Runtime without nasforge."""
-    from nasforge.run.export import export_model
+    from nasforge.config import life
 
-    folder = run if run.is_dir() else run.parent
-    path = out or folder / ("model.int8.onnx" if int8 else "model.onnx")
-    print_text(str(export_model(run, path, int8=int8, data=data)))
+    print_text(str(life.export(run, out, int8=int8, data=data)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,22 +15,9 @@ def measure(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a network's latency for one image, with its spread."""
-    from nasforge.errors import TargetError
-    from nasforge.run.measuring import measure_architecture, measure_file
-    from nasforge.run.options import make_target
+    from nasforge.config import life
 
-    device = make_target(target, {})
-    reason = device.available()
-    if reason is not None:
-        raise TargetError(f"target '{target}' cannot be measured here: {reason}; use `nasforge predict`.")
-    path = Path(what)
-    if path.suffix == ".onnx":
-        found = measure_file(device, path)
-    else:
-        from nasforge.run.artifact import find_architecture
-
-        found = measure_architecture(device, find_architecture(what))
-    facts = {"target": target, **found.to_json()}
+    facts = {"target": target, **life.measure(what, target).to_json()}
     if as_json:
         print_json(facts)
     else:

@@ -17,17 +17,15 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict a network's latency, and say where the prediction comes from."""
-    from nasforge.run.artifact import find_architecture
-    from nasforge.run.options import make_target
+    from nasforge.config import life
 
-    artifact = find_architecture(what)
-    predictor = make_target(target, {}).predictor(artifact.space)
+    found = life.predict(what, target)
     facts = {
         "target": target,
-        "latency_ms_predicted": float(predictor.cost(artifact.architecture)),
-        "source": predictor.source,
-        "profile": predictor.profile,
-        "validated": dict(predictor.validated),
+        "latency_ms_predicted": found.latency_ms,
+        "source": found.source,
+        "profile": found.profile,
+        "validated": dict(found.validated),
     }
     if as_json:
         print_json(facts)

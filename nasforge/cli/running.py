@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nasforge.cli.output import print_json, print_pairs, print_table, print_text
@@ -23,7 +23,7 @@ def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
     try:
         result: SearchResult = start(terminal)
     except KeyboardInterrupt:
-        terminal.close()
+        terminal.closed()
         if terminal.folder is None:
             terminal.note("nasforge: interrupted before anything was written.")
         else:
@@ -31,7 +31,7 @@ def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
             terminal.note(f"nasforge: interrupted; go on with: {command}")
         return INTERRUPTED
     finally:
-        terminal.close()
+        terminal.closed()
     document = result.to_json()
     if as_json:
         print_json(document)
@@ -59,7 +59,7 @@ def print_summary(result: SearchResult) -> None:
     print_pairs({"run": result.folder, "model": result.folder / "model.onnx", "report": result.folder / "report.html"})
 
 
-def _row(place: int, finalist: dict[str, Any]) -> list[str]:
+def _row(place: int, finalist: Mapping[str, Any]) -> list[str]:
     metrics = finalist["metrics"]
     predicted, measured = metrics.get("latency_ms_predicted"), metrics.get("latency_ms")
     error = f"{(predicted / measured - 1) * 100:+.1f} %" if predicted and measured else "-"

@@ -27,15 +27,15 @@ def train(
 ) -> None:
     """Train an architecture from scratch and write model.safetensors, model.onnx and architecture.json."""
     from nasforge.cli.console import Terminal
+    from nasforge.config import life
     from nasforge.config.options import parse_options
-    from nasforge.run.training import train_architecture
 
     terminal = Terminal()
     given = parse_options(options or [], ("space", "training", "data_options"))
     if size is not None:
         given["data_options"]["size"] = size
     try:
-        trained: Trained = train_architecture(
+        trained: Trained = life.train(
             architecture,
             data=data,
             space_options=given["space"],
@@ -46,7 +46,7 @@ def train(
             listener=terminal,
         )
     finally:
-        terminal.close()
+        terminal.closed()
     if as_json:
         print_json(trained.to_json())
     else:

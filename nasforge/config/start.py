@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasforge.config.written import read_settings
 from nasforge.errors import UsageError
 from nasforge.run.outcome import SearchResult
 from nasforge.run.progress import Listener
@@ -31,10 +32,12 @@ def search(
     max_latency: str | float | None = None,
     max_params: str | float | None = None,
     max_macs: str | float | None = None,
+    evaluation: str | None = None,
     budget: str = "quick",
     training: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
     finalists: int = 4,
+    retrain: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
     listener: Listener | None = None,
@@ -54,10 +57,12 @@ def search(
         max_latency: hard limit; text with its unit, or milliseconds.
         max_params: hard limit; number, or text such as `2M`.
         max_macs: hard limit; number, or text such as `300M`.
+        evaluation: `table:NAME` of an installed suite, or `table:PATH.csv`, to look evaluations up.
         budget: `quick`, `NNmin`, `NN-evaluations` or `NN-epochs`.
         training: fields of the training configuration.
         data_options: size, classes, limit.
         finalists: how many architectures are measured at the end.
+        retrain: whether the winner is trained; without, the run may end with the architecture alone.
         seed: of everything random.
         out: the run folder; a new one below `runs` without.
         listener: hears of progress.
@@ -79,9 +84,11 @@ def search(
             "data": data if source is None else str(getattr(data, "name", "custom")),
             "data_options": dict(data_options or {}),
             "limits": {"latency": max_latency, "params": max_params, "macs": max_macs},
+            "evaluation": evaluation,
             "budget": budget,
             "training": dict(training or {}),
             "finalists": finalists,
+            "retrain": retrain,
             "seed": seed,
             "out": None if out is None else str(out),
         }
@@ -102,14 +109,14 @@ def resume(
 ) -> SearchResult:
     """Carry on a stopped run; give again what was given as objects when it was started."""
     given = Given(space=space, strategy=strategy, source=data, target=target, task=task)
-    return resume_run(run, listener=listener, given=given, write_report=write_report)
+    return resume_run(run, read_settings, listener=listener, given=given, write_report=write_report)
 
 
-def write_report(folder: Path) -> None:
+def write_report(folder: str | Path) -> None:
     """Write `report.html` of a finished run."""
     from nasforge.report import write_report as write
 
-    write(folder)
+    write(Path(folder))
 
 
 def _name_of(given: object, key: str) -> str:

@@ -6,6 +6,7 @@ the fingerprint tells whether it still is the same space.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,16 +97,18 @@ def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifa
 
 def named_architectures() -> dict[str, Any]:
     """Return the functions of all named architectures, from `ARCHITECTURES` of the modules that offer spaces."""
-    import importlib
-
     found: dict[str, Any] = {}
     for plugin in registry.installed("spaces").values():
-        try:
-            module = importlib.import_module(plugin.value.split(":")[0])
-        except Exception:  # noqa: BLE001 - one broken plug-in must not hide the others' architectures
-            continue
-        for name, function in getattr(module, "ARCHITECTURES", {}).items():
-            found[name] = (plugin.name, function)
+        found.update({name: (plugin.name, function) for name, function in _architectures_of(plugin).items()})
+    return found
+
+
+def _architectures_of(plugin: registry.Plugin) -> Mapping[str, Any]:
+    try:
+        module = importlib.import_module(plugin.value.split(":")[0])
+    except Exception:  # noqa: BLE001 - one broken plug-in must not hide the others' architectures
+        return {}
+    found: Mapping[str, Any] = getattr(module, "ARCHITECTURES", {})
     return found
 
 
@@ -128,8 +131,7 @@ def find_architecture(text: str) -> Artifact:
 
 def _classes(space: SearchSpace, architecture: Architecture) -> int:
     lowered = space.lower(architecture)
-    first = next(iter(lowered.outputs.values()))
-    number = first if isinstance(first, int) else first[0]
+    number = next(iter(lowered.outputs.values()))[0]
     return int(lowered.nodes[number].output_type.channels)
 
 

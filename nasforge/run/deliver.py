@@ -22,7 +22,7 @@ from nasforge.run.load import FILE as MODEL_FILE
 from nasforge.run.load import save_model
 from nasforge.run.plan import Plan
 from nasforge.run.progress import Listener
-from nasforge.run.setup import Setup
+from nasforge.run.setup import INHERITED, Setup
 from nasforge.run.shared_training import SharedTraining
 from nasforge.run.timing import fitting_epochs
 from nasforge.run.training import hear, training_config
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 ONNX_FILE: Final = "model.onnx"
 INT8_FILE: Final = "model.int8.onnx"
 RETRAINED: Final = "retrained from scratch"
-INHERITED: Final = "inherited and recalibrated"
 
 
 @final
@@ -60,10 +59,13 @@ class Delivery:
         """Write the files of the first finalist whose delivered file is within the limit as measured.
 
         Finalists beyond the limit are not trained; where none is within, the fastest is delivered, and misses it.
+        Where nothing gives weights (`retrain` is off), the architecture alone is delivered.
 
         Returns:
             The one whose files are in the folder; None where there is no finalist.
         """
+        if self._retrains and not self._setup.settings.retrain:
+            return self._architecture_alone(finalists)
         within = [each for each in finalists if each.within(self._limit)]
         if not within:
             within = sorted(finalists, key=lambda each: each.metrics["latency_ms"])[:1]
@@ -81,9 +83,22 @@ class Delivery:
                     return finalist
         return delivered
 
+    @property
+    def _retrains(self) -> bool:
+        return bool(getattr(self._setup.strategy, "retrain", True))
+
+    def _architecture_alone(self, finalists: Sequence[Finalist]) -> Finalist | None:
+        within = [each for each in finalists if each.within(self._limit)]
+        for finalist in within or sorted(finalists, key=lambda each: each.metrics["latency_ms"]):
+            artifact = self._setup.artifact(finalist.evaluation.architecture)
+            write_json(self._folder.file(ARCHITECTURE_FILE), artifact.to_json())
+            self._listener.note(f"nothing was trained, as asked; train it by: nasforge train {self._folder.path}")
+            return finalist
+        return None
+
     def _give_weights(self, finalist: Finalist, elapsed: Callable[[], float], share: float) -> None:
         architecture = finalist.evaluation.architecture
-        if getattr(self._setup.strategy, "retrain", True):
+        if self._retrains:
             module = self._retrained(architecture, elapsed, share)
             finalist.weights = RETRAINED
         else:
@@ -111,7 +126,7 @@ class Delivery:
             epochs = fitting_epochs(module, setup.source, setup.task, config, left)
             config = dataclasses.replace(config, epochs=epochs)
         self._listener.stage("retraining", 1.0)
-        train(module, setup.source, setup.task, config, seed, hear(self._listener.progress))
+        train(module, setup.source, setup.task, config, seed, hear(self._listener))
         self._checkpoints.save(kind, {"module": module.state_dict()})
         return module
 
@@ -134,6 +149,8 @@ class Delivery:
 
     def test(self, finalist: Finalist) -> None:
         """Open the test split: the only place where a search does, when everything is decided."""
+        if id(finalist) not in self._modules:
+            return
         setup = self._setup
         source = setup.open_source
         found = evaluate(self._modules[id(finalist)], source, setup.task, "test")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nasforge.build import export_onnx
-from nasforge.errors import UsageError
 from nasforge.run.artifact import Artifact
-from nasforge.run.atomic import atomic_path
-from nasforge.run.folder import CONFIG
-from nasforge.run.load import LoadedModel, load
-from nasforge.run.setup import load_source
-from nasforge.run.written import read_settings
+from nasforge.run.atomic import atomic_path, write_bytes
+from nasforge.run.load import LoadedModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,38 +54,20 @@ def calibration_feeds(source: Any) -> Iterator[dict[str, Any]]:
         yield {"image": loader.batch(number)[0].contiguous().numpy()}
 
 
-def export_model(run: Path, path: Path, *, int8: bool = False, data: str | None = None) -> Path:
-    """Export the network of a run again.
+def export_model(model: LoadedModel, path: Path, calibration: Any = None) -> Path:
+    """Export a loaded network again.
 
     Args:
-        run: run folder or `model.safetensors`.
+        model: with its class names and preprocessing, which go into the file.
         path: the file to write.
-        int8: quantise, calibrated on `data`.
-        data: the data of the run without.
-
-    Raises:
-        UsageError: nothing to calibrate on.
+        calibration: data source to calibrate INT8 on; None: float.
     """
-    import tempfile
-
-    model = load(run)
     metadata = onnx_metadata(model.artifact, model.class_names, model.preprocessing)
     with tempfile.TemporaryDirectory(prefix="nasforge-") as folder:
         float_file = Path(folder) / "model.onnx"
         export_onnx(model.module, model.artifact.input_shape, float_file, metadata)
-        if int8:
-            export_int8(float_file, path, _calibration_source(run, data, model))
+        if calibration is not None:
+            export_int8(float_file, path, calibration)
         else:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(float_file.read_bytes())
+            write_bytes(path, float_file.read_bytes())
     return path
-
-
-def _calibration_source(run: Path, data: str | None, model: LoadedModel) -> Any:
-    size = model.artifact.input_shape[-1]
-    if data is not None:
-        return load_source(data, {"size": size}, 0).sealed()
-    if not (run / CONFIG).is_file():
-        raise UsageError(f"'{run}' is no run folder, so there is nothing to calibrate INT8 on; give --data.")
-    settings = read_settings(run)
-    return load_source(settings.data, settings.data_options, settings.seed).sealed()

@@ -47,7 +47,7 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
         All that were measured, best first; only the first few, unmeasured, where the target cannot measure here.
     """
     count, limit = setup.settings.finalists, setup.settings.limits.latency_ms
-    source = "inherited and recalibrated" if setup.strategy.evaluator == "shared" else "trained briefly"
+    source = setup.weights_of_evaluations
     if setup.target.available() is not None:
         return [_finalist(setup, each, source) for each in ranking[:count]]
     found: list[Finalist] = []

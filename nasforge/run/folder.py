@@ -59,7 +59,8 @@ class RunFolder:
             holder = self._lock.read().strip() or "unknown"
             self._lock.close()
             raise RunFolderError(
-                f"'{path}' is in use by another run (process {holder}); wait for it, or choose another folder with --out."
+                f"'{path}' is in use by another run (process {holder}); wait for it, or choose another folder with "
+                "--out."
             ) from error
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))

@@ -17,6 +17,7 @@ QUICK_SHARED_PASSES: Final = 32_000
 QUICK_EVALUATION_PASSES: Final = 2_500
 QUICK_RETRAIN_PASSES: Final = 24_000
 QUICK_EVALUATIONS: Final = 16
+QUICK_LOOKED_UP: Final = 500
 SHARED_EPOCHS: Final = 120.0
 EVALUATION_EPOCHS: Final = 5.0
 RETRAIN_EPOCHS: Final = 60.0
@@ -53,7 +54,13 @@ class Plan:
 
 
 def make_plan(
-    budget: Budget, training: Mapping[str, Any], images: int, *, shares_weights: bool, retrains: bool
+    budget: Budget,
+    training: Mapping[str, Any],
+    images: int,
+    *,
+    shares_weights: bool,
+    retrains: bool,
+    looked_up: bool = False,
 ) -> Plan:
     """Divide a budget.
 
@@ -63,6 +70,7 @@ def make_plan(
         images: in the train split.
         shares_weights: whether the strategy trains shared weights.
         retrains: whether its finalists are trained again.
+        looked_up: whether evaluations are looked up, which takes no time.
     """
     quick, seconds = budget.unit == "quick", budget.seconds
     shares = TRAINED_SHARES
@@ -72,7 +80,9 @@ def make_plan(
     evaluation = _epochs(
         training, "evaluation_epochs", QUICK_EVALUATION_PASSES / images if quick else EVALUATION_EPOCHS
     )
-    evaluations = QUICK_EVALUATIONS if quick and not shares_weights else budget.evaluations
+    evaluations = budget.evaluations
+    if quick and not shares_weights:
+        evaluations = QUICK_LOOKED_UP if looked_up else QUICK_EVALUATIONS
     if budget.epochs is not None:
         shared = budget.epochs
         evaluations = None if shares_weights else max(1, int(budget.epochs / evaluation))

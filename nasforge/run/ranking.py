@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import final
 
 import numpy as np
 
+from nasforge.errors import EvaluationError, InfeasibleError, NasforgeError
 from nasforge.goals import pareto_front
 from nasforge.space import SearchSpace
 from nasforge.strategy import Evaluation, Problem
+
+
+@final
+class Best:
+    """The best value of the first objective so far, without looking at all evaluations again each time."""
+
+    def __init__(self, problem: Problem, evaluations: Iterable[Evaluation]) -> None:
+        """Look at what was evaluated before."""
+        self._problem, self._loss = problem, float("inf")
+        self._figures: dict[str, float] = {}
+        for each in evaluations:
+            self.hear(each)
+
+    def hear(self, evaluation: Evaluation) -> dict[str, float]:
+        """Take one more into account; return the metric's name and best value, nothing where all failed."""
+        loss, metric = self._problem.loss(evaluation), self._problem.objectives[0].metric
+        if loss < self._loss:
+            self._loss, self._figures = loss, {f"best {metric}": float(evaluation.metrics[metric])}
+        return self._figures
+
+
+def nothing_found(evaluations: Sequence[Evaluation], problem: Problem) -> NasforgeError:
+    """Return the error that says why no evaluation can be a finalist."""
+    failed = [each for each in evaluations if each.error is not None]
+    if len(failed) == len(evaluations):
+        first = f"; the first: {failed[0].error}" if failed else ", for nothing was proposed."
+        return EvaluationError(f"all {len(evaluations)} evaluations failed{first}")
+    limits = " and ".join(f"{limit.metric} <= {limit.bound:g}" for limit in problem.constraints)
+    return InfeasibleError(
+        f"none of {len(evaluations) - len(failed)} evaluated architectures of space '{problem.space.name}' meets "
+        f"{limits or 'the goals'}; raise the limit or the budget."
+    )
 
 
 def ranked(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluation]:

@@ -88,11 +88,14 @@ def pareto(setup: Setup, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def _pareto_entry(setup: Setup, evaluation: Evaluation) -> dict[str, Any]:
-    weights = "inherited and recalibrated" if setup.strategy.evaluator == "shared" else "trained briefly"
     return {
         **_identity(setup, evaluation.architecture),
         "metrics": {**setup.problem.cost_metrics(evaluation.architecture), **evaluation.metrics},
-        "provenance": {"weights": weights, "latency": setup.predictor.source, "evaluation": evaluation.number},
+        "provenance": {
+            "weights": setup.weights_of_evaluations,
+            "latency": setup.predictor.source,
+            "evaluation": evaluation.number,
+        },
         "verified": False,
     }
 

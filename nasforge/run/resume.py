@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from nasforge.errors import DamagedError
 from nasforge.run.folder import RunFolder
+from nasforge.run.listening import listening
 from nasforge.run.outcome import SearchResult
-from nasforge.run.progress import Listener, Silent
+from nasforge.run.progress import Listener
 from nasforge.run.result import FILE
 from nasforge.run.search import Search, WriteReport
+from nasforge.run.settings import Settings
 from nasforge.run.setup import Given, set_up
-from nasforge.run.written import read_settings
+
+REPORT: Final = "report.html"
+ReadSettings = Callable[[Path], Settings]
 
 
 def resume_run(
     folder: str | Path,
+    read_settings: ReadSettings,
     *,
     listener: Listener | None = None,
     given: Given | None = None,
@@ -25,6 +32,7 @@ def resume_run(
 
     Args:
         folder: of the run.
+        read_settings: reads the settings from the folder's `config.yaml`.
         listener: hears of progress.
         given: the objects, where the run was started from Python with objects in the place of names.
         write_report: as for `run_search`.
@@ -33,13 +41,16 @@ def resume_run(
         RunFolderError: no run is there, or it is still going.
         DamagedError: its files cannot be read.
     """
-    heard = listener or Silent()
-    with RunFolder.open(folder) as opened:
+    with RunFolder.open(folder) as opened, listening(listener) as heard:
         settings = read_settings(opened.path)
         if opened.file(FILE).exists():
             try:
-                return SearchResult.read(opened.path)
+                result = SearchResult.read(opened.path)
             except DamagedError as error:
                 heard.note(f"{error} It is made again.")
+            else:
+                if write_report is not None and not opened.file(REPORT).exists():
+                    write_report(opened.path)
+                return result
         setup = set_up(settings, given or Given(), heard)
         return Search(setup, opened, heard, write_report).run()

@@ -19,11 +19,12 @@ from nasforge.run.deliver import Delivery
 from nasforge.run.evaluating import evaluation_function
 from nasforge.run.finalists import Finalist, measure_finalists
 from nasforge.run.folder import RunFolder
+from nasforge.run.listening import listening
 from nasforge.run.local import LocalExecutor
 from nasforge.run.outcome import SearchResult
 from nasforge.run.plan import make_plan
-from nasforge.run.progress import Listener, Silent
-from nasforge.run.ranking import ranked
+from nasforge.run.progress import Listener
+from nasforge.run.ranking import Best, nothing_found, ranked
 from nasforge.run.record import result_document
 from nasforge.run.result import write_result
 from nasforge.run.settings import Settings
@@ -58,13 +59,12 @@ def run_search(
         InfeasibleError: nothing in the space meets the limits.
         RunFolderError: the folder is in use, or not empty, or cannot be written.
     """
-    heard = listener or Silent()
-    setup = set_up(settings, given or Given(), heard)
-    with RunFolder.create(
-        settings.out, f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
-    ) as folder:
-        folder.write_config(dict(config or settings.to_json()))
-        return Search(setup, folder, heard, write_report).run()
+    with listening(listener) as heard:
+        setup = set_up(settings, given or Given(), heard)
+        name = f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
+        with RunFolder.create(settings.out, name) as folder:
+            folder.write_config(dict(config or settings.to_json()))
+            return Search(setup, folder, heard, write_report).run()
 
 
 @final
@@ -86,6 +86,7 @@ class Search:
             len(setup.source.split("train").labels),
             shares_weights=isinstance(strategy, WeightSharing),
             retrains=getattr(strategy, "retrain", True),
+            looked_up=setup.table is not None,
         )
 
     def run(self) -> SearchResult:
@@ -97,6 +98,8 @@ class Search:
             training = self._train_shared() if isinstance(setup.strategy, WeightSharing) else None
             evaluations = self._evaluate(training, store)
             ranking = ranked(evaluations, setup.problem)
+            if not ranking:
+                raise nothing_found(evaluations, setup.problem)
             with self._timed("measuring"):
                 finalists = measure_finalists(setup, ranking, self._listener)
             delivery = Delivery(setup, self._plan, self._folder, self._checkpoints, self._listener, training)
@@ -123,7 +126,7 @@ class Search:
         self._begun -= training.elapsed
         if not training.done:
             with self._timed("shared_training"):
-                training.run(self._listener, self._checkpoints.save, lambda step, figures: None)
+                training.run(self._listener, self._checkpoints.save)
         self._seconds["shared_training"] = round(training.elapsed, 3)
         return training
 
@@ -137,12 +140,13 @@ class Search:
         asking.replay(stored)
         self._begun -= sum(each.seconds for each in stored)
         self._listener.stage("evaluating", plan.evaluations)
+        best = Best(setup.problem, stored)
 
         def observe(evaluation: Evaluation) -> None:
             store.append(evaluation)
             stored.append(evaluation)
-            best = min((setup.problem.loss(each) for each in stored), default=float("inf"))
-            self._listener.progress(len(stored), {setup.problem.objectives[0].metric: abs(best)})
+            self._listener.progress(len(stored), best.hear(evaluation))
+            self._listener.figures("evaluations", evaluation.number, evaluation.metrics)
             if len(stored) % SNAPSHOT_EVERY == 0:
                 state = asking.snapshot()
                 if state is not None:

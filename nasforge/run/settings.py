@@ -81,10 +81,13 @@ class Settings:
         task: task and its options.
         data: `name` or `name:argument` of a data set.
         data_options: size, classes, limit.
+        evaluation: `table:NAME` or `table:PATH.csv` to look evaluations up; None: as the strategy wants them.
         limits: hard limits.
         budget: what the search may spend.
         training: fields of the training configuration, for finalists and for evaluations.
         finalists: how many architectures are measured on the target at the end.
+        retrain: whether the winner is trained; without, a run of a strategy that delivers no weights of its own ends
+            with the architecture, for `nasforge train`.
         seed: of everything random.
         workers: evaluations at a time.
         out: the run folder; None: a new one below `runs`.
@@ -96,10 +99,12 @@ class Settings:
     task: Plug = Plug("classification")
     data: str = "digits"
     data_options: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: str | None = None
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
     training: Mapping[str, Any] = field(default_factory=dict)
     finalists: int = 4
+    retrain: bool = True
     seed: int = 0
     workers: int = 1
     out: str | None = None
@@ -124,10 +129,12 @@ class Settings:
             **plugs,
             data=str(given.get("data") or default.data),
             data_options=dict(given.get("data_options") or {}),
+            evaluation=_text(given, "evaluation"),
             limits=Limits.read(given.get("limits") or {}),
             budget=Budget.parse(str(given.get("budget", "quick"))),
             training=dict(given.get("training") or {}),
             finalists=_whole(given, "finalists", default.finalists, least=1),
+            retrain=_yes_or_no(given, "retrain", default.retrain),
             seed=_whole(given, "seed", default.seed, least=0),
             workers=_whole(given, "workers", default.workers, least=1),
             out=given.get("out"),
@@ -142,10 +149,12 @@ class Settings:
             "task": self.task.to_json(),
             "data": self.data,
             "data_options": dict(self.data_options),
+            "evaluation": self.evaluation,
             "limits": self.limits.to_json(),
             "budget": str(self.budget),
             "training": dict(self.training),
             "finalists": self.finalists,
+            "retrain": self.retrain,
             "seed": self.seed,
             "workers": self.workers,
             "out": self.out,
@@ -156,4 +165,18 @@ def _whole(given: Mapping[str, Any], key: str, default: int, least: int) -> int:
     value = given.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UsageError(f"{key} was given {value!r}; expected a whole number of at least {least}.")
+    return value
+
+
+def _text(given: Mapping[str, Any], key: str) -> str | None:
+    value = given.get(key)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"{key} was given {value!r}; expected a text.")
+    return value
+
+
+def _yes_or_no(given: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = given.get(key, default)
+    if not isinstance(value, bool):
+        raise UsageError(f"{key} was given {value!r}; expected true or false.")
     return value

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 from nasforge import registry
 from nasforge.errors import InfeasibleError
+from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
@@ -15,10 +16,12 @@ from nasforge.run.compatible import check_compatible
 from nasforge.run.options import make, make_space, make_strategy, make_target
 from nasforge.run.progress import Listener
 from nasforge.run.settings import Settings
+from nasforge.run.table import load_table
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy
 
 PREDICTED: Final = "latency_ms_predicted"
+INHERITED: Final = "inherited and recalibrated"
 
 
 @final
@@ -48,6 +51,14 @@ class Setup:
     predictor: Any
     problem: Problem
     strategy: Strategy
+    table: TabularEvaluator | None = None
+
+    @property
+    def weights_of_evaluations(self) -> str:
+        """Which weights the accuracies of evaluations belong to."""
+        if self.table is not None:
+            return f"those of {self.settings.evaluation}"
+        return INHERITED if self.strategy.evaluator == "shared" else "trained briefly"
 
     def artifact(self, architecture: Architecture) -> Artifact:
         """Return the architecture with its space, to be written."""
@@ -68,6 +79,9 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     space = given.space or make_space(settings.space.name, settings.space.options, shape, classes)
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
     check_compatible(strategy, space, settings.strategy.name)
+    table = None
+    if settings.evaluation is not None:
+        table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
     target = given.target or make_target(settings.target.name, settings.target.options)
     _check_counts(space, settings)
     listener.stage("latency", 1.0)
@@ -77,7 +91,17 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     check_feasible(problem, settings.seed)
     strategy.setup(problem)
     return Setup(
-        settings, source, source.sealed(), task, space, given.space is None, target, predictor, problem, strategy
+        settings=settings,
+        open_source=source,
+        source=source.sealed(),
+        task=task,
+        space=space,
+        space_is_plugin=given.space is None,
+        target=target,
+        predictor=predictor,
+        problem=problem,
+        strategy=strategy,
+        table=table,
     )
 
 
@@ -114,8 +138,8 @@ def check_feasible(problem: Problem, seed: int) -> None:
         least = _least(problem, limit.metric)
         if cost(least) > limit.bound:
             raise InfeasibleError(
-                f"{limit.metric} <= {limit.bound:g} was asked for, but the least that space '{problem.space.name}' offers "
-                f"is {cost(least):g}; raise the limit or make the space smaller (space.width=0.5)."
+                f"{limit.metric} <= {limit.bound:g} was asked for, but the least that space '{problem.space.name}' "
+                f"offers is {cost(least):g}; raise the limit or make the space smaller (space.width=0.5)."
             )
     problem.sample(generator(seed, "feasible"))
 

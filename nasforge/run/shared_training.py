@@ -28,7 +28,7 @@ from nasforge.strategy import Batch, Phase, Problem, WeightSharing
 from nasforge.tasks import Loader, Task
 
 CHECKPOINT_SECONDS: Final = 20.0
-Save = Callable[[str, dict[str, Any]], None]
+Save = Callable[[str, dict[str, Any]], object]
 
 
 @final
@@ -139,20 +139,18 @@ class SharedTraining:
         """Whether every phase has ended."""
         return self.phase >= len(self.phases)
 
-    def run(self, listener: Listener, save: Save, observe: Callable[[int, Mapping[str, float]], None]) -> None:
+    def run(self, listener: Listener, save: Save) -> None:
         """Train from the current state to the end, with checkpoints now and then and after every phase."""
         while not self.done:
             phase = self.phases[self.phase]
             if self.phase_step == 0:
                 self._strategy.start_phase(phase, self.modules)
             listener.stage(phase.name, 1.0)
-            self._run_phase(phase, listener, save, observe)
+            self._run_phase(phase, listener, save)
             self.phase, self.phase_step = self.phase + 1, 0
             save("training", self.state())
 
-    def _run_phase(
-        self, phase: Phase, listener: Listener, save: Save, observe: Callable[[int, Mapping[str, float]], None]
-    ) -> None:
+    def _run_phase(self, phase: Phase, listener: Listener, save: Save) -> None:
         saved = time.monotonic()
         for module in self.modules.values():
             module.train()
@@ -161,7 +159,7 @@ class SharedTraining:
             figures = self._one_step(phase, progress)
             now = time.monotonic()
             self.elapsed += now - begun
-            observe(self.step, figures)
+            listener.figures("shared_training", self.step, figures)
             listener.progress(progress, figures)
             self._pace.observe(self.phase, self.phase_step, now - begun)
             self.step += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from nasforge.build import build_network
 from nasforge.errors import UsageError
 from nasforge.rng import integer_seed
 from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
-from nasforge.run.artifact import Artifact, find_architecture
+from nasforge.run.artifact import Artifact
 from nasforge.run.atomic import write_json
 from nasforge.run.export import export_network
 from nasforge.run.folder import RunFolder
@@ -25,8 +26,6 @@ from nasforge.run.settings import Plug
 from nasforge.run.setup import load_source
 from nasforge.tasks.classification import Classification
 from nasforge.training import TrainConfig, evaluate, train
-
-OnProgress = Callable[[float, Mapping[str, float]], None]
 
 
 def training_config(training: Mapping[str, Any], epochs: float) -> TrainConfig:
@@ -53,9 +52,9 @@ class Trained:
 
 
 def train_architecture(
-    architecture: str | Artifact,
+    found: Artifact,
     *,
-    data: str = "digits",
+    data: Any = "digits",
     space_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
@@ -69,8 +68,8 @@ def train_architecture(
     small can be trained large.
 
     Args:
-        architecture: run, file, name, or an artifact.
-        data: `name` or `name:argument`.
+        found: the architecture and the space it was found in.
+        data: `name` or `name:argument`, or a data source.
         space_options: such as width and repeats.
         training: fields of the training configuration.
         data_options: size, classes, limit.
@@ -82,15 +81,14 @@ def train_architecture(
         UsageError: something asked for does not exist or does not fit.
     """
     heard, settings = listener or Silent(), dict(training or {})
-    found = find_architecture(architecture) if isinstance(architecture, str) else architecture
     config = training_config(settings, float(settings.get("epochs", RETRAIN_EPOCHS)))
-    source = load_source(data, data_options or {}, seed)
+    source = load_source(data, data_options or {}, seed) if isinstance(data, str) else data
     artifact = refit(found, source.input_shape, len(source.classes), space_options or {})
     with RunFolder.create(out, f"train-{artifact.space.name}") as folder:
         module = build_network(artifact.space.lower(artifact.architecture), seed=integer_seed(seed, "weights"))
         heard.stage("training", 1.0)
         task = Classification()
-        train(module, source.sealed(), task, config, seed, hear(heard.progress))
+        train(module, source.sealed(), task, config, seed, hear(heard))
         metrics = {
             "accuracy_valid": evaluate(module, source, task, "valid")["accuracy"],
             "accuracy": evaluate(module, source, task, "test")["accuracy"],
@@ -102,16 +100,18 @@ def train_architecture(
         write_json(folder.file(ARCHITECTURE_FILE), artifact.to_json())
         write_json(
             folder.file("training.json"),
-            {"data": data, "seed": seed, "config": dataclasses.asdict(config), "metrics": metrics},
+            {"data": source.name, "seed": seed, "config": dataclasses.asdict(config), "metrics": metrics},
         )
         return Trained(folder.path, metrics)
 
 
-def hear(progress: OnProgress) -> Callable[[float, Mapping[str, float]], None]:
+def hear(listener: Listener) -> Callable[[float, Mapping[str, float]], None]:
     """Return a hook for the training loop that only listens."""
+    steps = itertools.count()
 
     def on_step(done: float, figures: Mapping[str, float]) -> None:
-        progress(done, figures)
+        listener.progress(done, figures)
+        listener.figures("retraining", next(steps), figures)
 
     return on_step
 
@@ -125,8 +125,9 @@ def refit(artifact: Artifact, input_shape: tuple[int, ...], classes: int, option
     if artifact.plug is None:
         if tuple(input_shape) != tuple(artifact.input_shape) or classes != artifact.classes or options:
             raise UsageError(
-                f"the architecture is of a space for inputs {tuple(artifact.input_shape)} and {artifact.classes} classes, the "
-                f"data have {tuple(input_shape)} and {classes}; give data of that size (--size), or an architecture.json of a run."
+                f"the architecture is of a space for inputs {tuple(artifact.input_shape)} and {artifact.classes} "
+                f"classes, the data have {tuple(input_shape)} and {classes}; give data of that size (--size), or an "
+                "architecture.json of a run."
             )
         return artifact
     plug = Plug(artifact.plug.name, {**artifact.plug.options, **options})

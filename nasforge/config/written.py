@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from nasforge.errors import DamagedError, UsageError
 from nasforge.run.folder import read_config
 from nasforge.run.settings import Settings
@@ -17,9 +20,6 @@ def read_settings(folder: Path) -> Settings:
     Raises:
         DamagedError: `config.yaml` cannot be read as settings.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     written = read_config(folder)
     try:
         plain: Any = OmegaConf.to_container(OmegaConf.create(written), resolve=True)
