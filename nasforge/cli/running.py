@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nasforge.cli.output import print_json, print_pairs, print_table, print_text
@@ -21,7 +24,8 @@ def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
 
     terminal = Terminal()
     try:
-        result: SearchResult = start(terminal)
+        with terminated_as_interrupted():
+            result: SearchResult = start(terminal)
     except KeyboardInterrupt:
         terminal.closed()
         if terminal.folder is None:
@@ -40,6 +44,23 @@ def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
     return LIMITS_MISSED if result.status == "limit_missed" else 0
 
 
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end jobs, close the run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def print_summary(result: SearchResult) -> None:
     """Print the winner's figures, the finalists, and where everything is."""
     document = result.to_json()
@@ -51,12 +72,13 @@ def print_summary(result: SearchResult) -> None:
         header = ("finalist", "accuracy_valid", "predicted_ms", "measured_ms", "error", "params", "macs")
         print_table(header, [_row(place, finalist) for place, finalist in enumerate(result.finalists, 1)])
         print_text()
-    if not best["verified"]:
-        print_text("NOT VERIFIED: " + str(best["provenance"].get("unverified", "the latency was not measured here.")))
     if result.status == "limit_missed":
         print_text("LIMIT MISSED: no finalist was within the limits as measured.")
+    elif not best["verified"]:
+        print_text("NOT VERIFIED: " + str(best["provenance"].get("unverified", "the latency was not measured here.")))
     print_pairs({key: f"{value:g}" if isinstance(value, float) else value for key, value in best["metrics"].items()})
-    print_pairs({"run": result.folder, "model": result.folder / "model.onnx", "report": result.folder / "report.html"})
+    files = {"run": "", "model": "model.onnx", "report": "report.html"}
+    print_pairs({key: result.folder / name for key, name in files.items() if (result.folder / name).exists()})
 
 
 def _row(place: int, finalist: Mapping[str, Any]) -> list[str]:

@@ -10,9 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nasforge.errors import RunFolderError
+
+PART: Final = ".part-"
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=PART, suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -41,6 +43,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writes that were killed left in a folder; only for who holds the folder alone."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"{PART}*"):
+            path.unlink(missing_ok=True)
 
 
 def folder_error(path: Path, error: OSError) -> RunFolderError:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from nasforge.errors import DamagedError
-from nasforge.run.atomic import folder_error, write_bytes
+from nasforge.run.atomic import folder_error, remove_parts, write_bytes
 
 KEPT: Final = 2
 SCHEMA: Final = 1
@@ -36,6 +36,7 @@ class Checkpoints:
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda sentence: None) -> None:
         """Take the folder."""
         self._folder, self._warn = folder, warn
+        remove_parts(folder)
 
     def _files(self, kind: str) -> list[tuple[int, Path]]:
         found = []
@@ -64,11 +65,12 @@ class Checkpoints:
 
     def load(self, kind: str) -> Any | None:
         """Return the newest state that is whole, or None where there is none."""
-        for _, path in reversed(self._files(kind)):
+        files = self._files(kind)
+        for place, (_, path) in reversed(list(enumerate(files))):
             try:
                 return read_state(path)
             except DamagedError as error:
-                self._warn(f"{error} Going on from the one before.")
+                self._warn(f"{error} {'Going on from the one before.' if place else 'That part starts again.'}")
         return None
 
 

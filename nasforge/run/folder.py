@@ -12,7 +12,7 @@ from typing import IO, Any, Final, final
 import yaml
 
 from nasforge.errors import DamagedError, RunFolderError
-from nasforge.run.atomic import folder_error, write_text
+from nasforge.run.atomic import PART, folder_error, remove_parts, write_text
 
 CONFIG: Final = "config.yaml"
 _LOCK: Final = ".lock"
@@ -62,6 +62,7 @@ class RunFolder:
                 f"'{path}' is in use by another run (process {holder}); wait for it, or choose another folder with "
                 "--out."
             ) from error
+        remove_parts(path)
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
@@ -82,7 +83,7 @@ class RunFolder:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            content = [entry.name for entry in folder.iterdir() if entry.name != _LOCK]
+            content = [each.name for each in folder.iterdir() if each.name != _LOCK and not each.name.startswith(PART)]
         except OSError as error:
             raise folder_error(folder, error) from error
         if (folder / CONFIG).exists():

@@ -58,9 +58,12 @@ class MemoryStore:
 def repair_journal(path: Path) -> bool:
     """Move a partial last line to `<name>.torn` and truncate the journal behind its last newline.
 
+    Optuna's lock of a writer that was killed is removed: it would wait for it. Both are safe under the run's lock.
+
     Returns:
         Whether there was one.
     """
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if not path.exists() or path.stat().st_size == 0:
         return False
     with path.open("r+b") as journal:
@@ -103,12 +106,13 @@ class StudyStore:
         self._optuna = optuna
         self._space = space
         self._directions = dict(directions or {"accuracy_valid": "maximize"})
-        self.repaired = repair_journal(Path(where)) if "://" not in str(where) else False
         self._where = redact(str(where))
         try:
+            self.repaired = "://" not in str(where) and repair_journal(Path(where))
             self._storage = self._open(str(where))
+            directions: list[Any] = list(self._directions.values())
             self._study = optuna.create_study(
-                storage=self._storage, study_name=study, directions=list(self._directions.values()), load_if_exists=True
+                storage=self._storage, study_name=study, directions=directions, load_if_exists=True
             )
         except OSError as error:
             raise folder_error(Path(self._where), error) from error
@@ -126,7 +130,8 @@ class StudyStore:
             return self._optuna.storages.get_storage(where)
         from optuna.storages.journal import JournalFileBackend
 
-        return self._optuna.storages.JournalStorage(JournalFileBackend(where))
+        # absolute, for the lock is a link to this path, and Optuna waits for ever for one that leads nowhere
+        return self._optuna.storages.JournalStorage(JournalFileBackend(str(Path(where).absolute())))
 
     def append(self, evaluation: Evaluation) -> None:
         """Add one finished trial.

@@ -33,7 +33,7 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
         (("search", "--ray", "localhost:1"), "one at a time"),
         (("list", "space"), "Did you mean 'spaces'"),
         (("show", "proxyless-mobil"), "Did you mean 'proxyless-mobile'"),
-        (("resume",), "RUN"),
+        (("resume",), "Missing argument"),
         (("serch",), "serch"),
     ],
 )
