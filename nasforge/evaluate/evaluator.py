@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Protocol
 
+from nasforge.errors import DivergedError
 from nasforge.space import Architecture
 
 
@@ -12,3 +15,15 @@ class Evaluator(Protocol):
 
     def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
         """Return metrics by name, units in the names."""
+
+
+def check_finite(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """Return metrics of a network if all are finite.
+
+    Raises:
+        DivergedError: names the first that is not.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} of the trained network is {value}; lower the learning rate.")
+    return metrics

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nasforge.build import Supernet, extract, recalibrate
+from nasforge.evaluate.evaluator import check_finite
 from nasforge.space import Architecture
 from nasforge.tasks import DataSource, Loader, Task
 from nasforge.training import evaluate
@@ -35,7 +36,7 @@ class SharedEvaluator:
     def network(self, architecture: Architecture) -> nn.Module:
         """Return the extracted and recalibrated network, in evaluation mode."""
         network = extract(self._supernet, architecture)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        network.to(memory_format=torch.channels_last)
         if self._images:
             recalibrate(network, self._batches())
         return network.eval()
@@ -47,8 +48,13 @@ class SharedEvaluator:
             yield loader.batch(number)[0]
 
     def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
-        """Return `accuracy_valid`, `nll_valid`, `params`, `macs`; fidelity and seed change nothing."""
-        found = evaluate(self.network(architecture), self._source, self._task, "valid", limit=self._limit)
+        """Return `accuracy_valid`, `nll_valid`, `params`, `macs`; fidelity and seed change nothing.
+
+        Raises:
+            DivergedError: the network's outputs are NaN.
+        """
+        network = self.network(architecture)
+        found = check_finite(evaluate(network, self._source, self._task, "valid", limit=self._limit))
         space = self._supernet.space
         return {
             **{f"{name}_valid": value for name, value in found.items()},

@@ -2,75 +2,148 @@
 
 from __future__ import annotations
 
-import csv
+import math
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
+import numpy.typing as npt
 
 from nasforge import registry
-from nasforge.errors import DataError, EvaluationError
+from nasforge.errors import DataError, EvaluationError, unknown_name_sentence
+from nasforge.evaluate.table_file import read_records
 from nasforge.space import Architecture, SearchSpace
 
 DATA: Final = "NASFORGE_DATA"
+FIDELITY: Final = "fidelity"
+SEED: Final = "seed"
+CLASSES: Final = {"cifar10": 10, "cifar100": 100}
+NB201_COLUMNS: Final = {
+    12.0: {"accuracy_valid": "val_acc_12ep", "accuracy": "test_acc_12ep", "train_seconds": "cost_12ep"},
+    200.0: {"accuracy_valid": "val_acc_200ep", "accuracy": "test_acc", "train_seconds": "train_time_s"},
+}
+Decisions = tuple[int, ...]
+Value = float | tuple[float, ...]
+"""A metric, or one for each seed."""
+Table = Mapping[Decisions, Mapping[str, Value]]
 
 
 @final
 class TabularEvaluator:
-    """Looks metrics up by decisions; what is missing or NaN is an error of the evaluation, not a zero."""
+    """Looks metrics up by decisions; what is missing or NaN is an error of the evaluation, not a zero.
 
-    def __init__(self, space: SearchSpace, table: Mapping[tuple[int, ...], Mapping[str, float]]) -> None:
-        """Take the table: decisions -> metrics."""
-        self.space, self._table = space, table
+    Args:
+        space: the table's.
+        table: decisions -> metrics.
+        fidelities: tables of less (and as much) training, by fidelity.
+    """
+
+    def __init__(self, space: SearchSpace, table: Table, fidelities: Mapping[float, Table] | None = None) -> None:
+        """Take the tables."""
+        self.space, self._table, self._fidelities = space, table, dict(fidelities or {})
 
     def __len__(self) -> int:
         """Return the number of architectures in the table."""
         return len(self._table)
 
+    @property
+    def fidelities(self) -> tuple[float, ...]:
+        """The fidelities there are, in order; empty where there is just one table."""
+        return tuple(sorted(self._fidelities))
+
     def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
         """Return the metrics of the table; where a metric was measured with several seeds, `seed` picks one.
 
+        Args:
+            architecture: of the space.
+            fidelity: one of `fidelities`; the largest without.
+            seed: counted round the seeds that there are.
+
         Raises:
-            EvaluationError: the architecture is not in the table.
+            EvaluationError: the architecture, one of its metrics or the fidelity is not in the table.
+            ArchitectureError: the architecture is of another space.
         """
-        row = self._table.get(architecture.decisions)
+        described = self.space.describe(self.space.validated(architecture))
+        row = self._at(fidelity).get(architecture.decisions)
         if row is None:
+            raise EvaluationError(f"the table of space '{self.space.name}' has no architecture {described}.")
+        metrics = {name: _pick(value, seed) for name, value in row.items()}
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise EvaluationError(f"the table of space '{self.space.name}' has no {name} of {described}.")
+        return metrics
+
+    def _at(self, fidelity: float | None) -> Table:
+        if fidelity is None:
+            return self._table
+        if fidelity not in self._fidelities:
+            known = ", ".join(f"{each:g}" for each in self.fidelities) or "none, for it has one result each"
             raise EvaluationError(
-                f"the table of space '{self.space.name}' has no architecture {self.space.describe(architecture)}."
+                f"the table of space '{self.space.name}' has no results of fidelity {fidelity:g}; available: {known}."
             )
-        return {
-            name: float(value[seed % len(value)] if isinstance(value, tuple) else value) for name, value in row.items()
-        }
+        return self._fidelities[fidelity]
+
+
+def _pick(value: Value, seed: int) -> float:
+    if isinstance(value, tuple):
+        return value[seed % len(value)] if value else math.nan
+    return float(value)
 
 
 def read_table(path: str | Path, space: SearchSpace) -> TabularEvaluator:
-    """Read a CSV table: one column for each choice, with option labels; every other column is a metric.
+    """Read a table from CSV or Parquet: one column for each choice, with option labels; all others are metrics.
+
+    An inactive choice and a missing metric are left empty. Two columns are special, unless choices have their names:
+    `fidelity`, where architectures were judged after several amounts of training, and `seed`, where several times.
 
     Raises:
-        DataError: a missing column, an unknown option or a value that is no number.
+        DataError: a missing column, an unknown option, a value that is no number, or a row that repeats another.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     names = [str(read.name) for read in space.choices]
-    table: dict[tuple[int, ...], dict[str, float]] = {}
-    try:
-        with file.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"table '{file}' cannot be read ({type(error).__name__}); expected a CSV file.") from error
-    missing = [name for name in names if not rows or name not in rows[0]]
+    records = read_records(file)
+    header = list(records[0][1]) if records else []
+    missing = [name for name in names if name not in header]
     if missing:
         raise DataError(
             f"table '{file}' has no column '{missing[0]}'; expected one for each choice: {', '.join(names)}."
         )
-    for line, row in enumerate(rows, start=2):
+    keys = [name for name in (FIDELITY, SEED) if name in header and name not in names]
+    metrics = [name for name in header if name not in names and name not in keys]
+    if not metrics:
+        raise DataError(f"table '{file}' has columns for choices only; expected one for each metric too.")
+    runs: dict[float, dict[Decisions, dict[float, dict[str, float]]]] = {}
+    for line, record in records:
         try:
-            architecture = space.architecture({name: row[name] for name in names if row[name]})
-            table[architecture.decisions] = {key: float(value) for key, value in row.items() if key not in names}
-        except (ValueError, TypeError) as error:
+            architecture = space.architecture({name: record[name] for name in names if record[name]})
+            fidelity, seed = (_number(record, name) if name in keys else math.inf for name in (FIDELITY, SEED))
+            seeds = runs.setdefault(fidelity, {}).setdefault(architecture.decisions, {})
+            if seed in seeds:
+                raise ValueError("it repeats an earlier line")
+            seeds[seed] = {name: _number(record, name, empty=math.nan) for name in metrics}
+        except ValueError as error:
             raise DataError(f"line {line} of table '{file}' cannot be used: {error}") from error
-    return TabularEvaluator(space, table)
+    tables = {fidelity: {each: _joined(seeds) for each, seeds in rows.items()} for fidelity, rows in runs.items()}
+    return TabularEvaluator(space, tables[max(tables)], tables if FIDELITY in keys else None)
+
+
+def _number(record: Mapping[str, str], column: str, empty: float | None = None) -> float:
+    text = record[column]
+    if not text and empty is not None:
+        return empty
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"column '{column}' holds '{text}', expected a number.") from None
+
+
+def _joined(seeds: Mapping[float, Mapping[str, float]]) -> dict[str, Value]:
+    """Join the metrics of several seeds, in order of the seeds; a lone one stays a number."""
+    runs = [seeds[seed] for seed in sorted(seeds)]
+    return {name: runs[0][name] if len(runs) == 1 else tuple(run[name] for run in runs) for name in runs[0]}
 
 
 def data_file(name: str) -> Path:
@@ -84,39 +157,58 @@ def data_file(name: str) -> Path:
         raise DataError(
             f"the table {name} was asked for, but {DATA} is not set; set it to the folder that holds {name}."
         )
-    path = Path(root) / name
+    path = Path(root).expanduser() / name
     if not path.is_file():
         raise DataError(f"'{path}' does not exist; set {DATA} to the folder that holds {name}.")
     return path
 
 
 def nb201(dataset: str = "cifar10") -> TabularEvaluator:
-    """Return NAS-Bench-201's table: `accuracy_valid` (one of the seeds), `accuracy`, `params`, `train_seconds`.
+    """Return NAS-Bench-201's table at fidelities of 12 and 200 epochs (Dong & Yang 2020).
 
-    Accuracies are shares, 0..1.
+    Metrics are `accuracy_valid` (one of three seeds at 200 epochs), `accuracy` on test, both 0..1, `train_seconds`
+    where known, and `params` and `macs` by the space's formulas. The benchmark's own counts also hold the operations
+    of a cell that reach its output by no path; in the 11,308 cells without such they are the same.
 
     Raises:
-        DataError: the table is not on this machine, or has no such data set.
+        DataError: the table is not on this machine, is damaged, or has no such data set.
     """
     path = data_file("nb201/nb201.npz")
-    space: SearchSpace = registry.load("spaces", "nb201")()
-    with np.load(path, allow_pickle=False) as content:
-        keys = {name: f"{name}__{dataset}" for name in ("val_acc_200ep", "test_acc", "train_time_s")}
-        if keys["test_acc"] not in content.files:
-            raise DataError(f"'{path}' has no data set '{dataset}'; expected cifar10 or cifar100.")
-        valid, test = content[keys["val_acc_200ep"]], content[keys["test_acc"]]
-        seconds, params = content[keys["train_time_s"]], content[f"params__{dataset}"]
-        ops, names = content["ops"], [str(name) for name in content["ops_names"]]
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            columns = {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"'{path}' cannot be read ({type(error).__name__}); get it again.") from error
+    known = sorted(name.partition("__")[2] for name in columns if name.startswith("test_acc__"))
+    if dataset not in known:
+        raise DataError(unknown_name_sentence("data set of nb201", dataset, known))
+    space: SearchSpace = registry.load("spaces", "nb201")(classes=CLASSES.get(dataset, 10))
     labels = space.choices[0].labels
-    index = np.asarray([labels.index(name) for name in names])
-    decisions: list[list[int]] = index[ops].tolist()
-    table: dict[tuple[int, ...], Any] = {
-        tuple(row): {
-            "accuracy_valid": tuple(v for v in (valid[i] / 100.0).tolist() if np.isfinite(v)),
-            "accuracy": float(test[i]) / 100.0,
-            "params": float(params[i]),
-            "train_seconds": float(seconds[i]),
-        }
-        for i, row in enumerate(decisions)
+    index = np.asarray([labels.index(str(name)) for name in columns["ops_names"]])
+    rows = index[columns["ops"]]
+    counts = {metric: space.cost(metric).batch(rows).astype(float).tolist() for metric in ("params", "macs")}
+    decisions: list[Decisions] = [tuple(row) for row in rows.tolist()]
+    tables = {
+        epochs: _nb201_table(decisions, {name: columns.get(f"{key}__{dataset}") for name, key in keys.items()}, counts)
+        for epochs, keys in NB201_COLUMNS.items()
     }
-    return TabularEvaluator(space, table)
+    return TabularEvaluator(space, tables[200.0], tables)
+
+
+def _nb201_table(
+    decisions: Sequence[Decisions],
+    columns: Mapping[str, npt.NDArray[np.float32] | None],
+    counts: Mapping[str, Sequence[float]],
+) -> dict[Decisions, dict[str, Value]]:
+    found: dict[str, Sequence[Value]] = dict(counts)
+    for name, column in columns.items():
+        if column is None:
+            continue
+        shares = column.astype(float) / (100.0 if name.startswith("accuracy") else 1.0)
+        found[name] = shares.tolist() if shares.ndim == 1 else [_finite(row) for row in shares.tolist()]
+    return {each: {name: values[place] for name, values in found.items()} for place, each in enumerate(decisions)}
+
+
+def _finite(row: Sequence[float]) -> tuple[float, ...]:
+    """Return the values of the seeds that were run."""
+    return tuple(value for value in row if math.isfinite(value))

@@ -6,6 +6,7 @@ import dataclasses
 from typing import final
 
 from nasforge.build import build_network
+from nasforge.evaluate.evaluator import check_finite
 from nasforge.rng import integer_seed
 from nasforge.space import Architecture, SearchSpace
 from nasforge.tasks import DataSource, Task
@@ -29,12 +30,12 @@ class TrainedEvaluator:
             seed: of weights, order and augmentation.
 
         Raises:
-            DivergedError: training gave NaN.
+            DivergedError: training gave NaN, or a network whose outputs are.
         """
         config = self._config if fidelity is None else dataclasses.replace(self._config, epochs=fidelity)
         network = build_network(self._space.lower(architecture), seed=integer_seed(seed, "weights"))
         report = train(network, self._source, self._task, config, seed)
-        found = evaluate(network, self._source, self._task, "valid")
+        found = check_finite(evaluate(network, self._source, self._task, "valid"))
         return {
             **{f"{name}_valid": value for name, value in found.items()},
             "train_seconds": report.seconds,

@@ -19,6 +19,8 @@ from nasforge.rng import generator
 from nasforge.tasks.preprocessing import Preprocessing
 
 SplitName = Literal["train", "valid", "test"]
+Indices = npt.NDArray[np.intp]
+Labelled = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 SPLITS: Final[tuple[SplitName, ...]] = ("train", "valid", "test")
 
 
@@ -78,16 +80,17 @@ class DataSource:
 
     def sealed(self) -> DataSource:
         """Return the same source, its test split shut."""
-        kept = {name: split for name, split in self.splits.items() if name != "test"}
+        kept: dict[SplitName, Split] = {name: split for name, split in self.splits.items() if name != "test"}
         return dataclasses.replace(self, splits=kept, is_sealed=True)
 
 
 def make_source(
     name: str,
-    train: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]],
-    test: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]] | None,
+    train: Labelled,
+    test: Labelled | None,
     classes: tuple[str, ...],
     *,
+    valid: Labelled | None = None,
     flip: bool = False,
     seed: int = 0,
     valid_share: float = 0.2,
@@ -96,55 +99,97 @@ def make_source(
 ) -> DataSource:
     """Make a source from images (N, H, W, C) uint8 and labels (N,), held-out splits balanced by class.
 
+    The images of each split are in an order of their own, so the first of them are a fair sample.
+
     Args:
         name: of the data set.
         train: what weights and decisions may learn from; valid is held out of it.
-        test: the test images; without them a share of train.
+        test: the test images; without them a share of train. Never limited.
         classes: at least two.
+        valid: images to decide with, where they are apart already.
         flip: whether mirrored images keep their class.
         seed: of the splits.
         valid_share: share of the training images held out for decisions.
         test_share: share of all images, where there is no test set.
-        limit: at most so many training images (test: a fifth of it), balanced by class.
+        limit: at most so many images of `train`, those held out for valid included, balanced by class.
 
     Raises:
-        DataError: fewer than two classes, or too few images to split.
+        DataError: fewer than two classes, a label outside them, or too few images to split.
     """
     if len(classes) < 2:
         raise DataError(f"data set '{name}' has {len(classes)} class; at least two are needed to classify.")
-    images, labels = train
+    check_limit(limit)
+    for _, labels in filter(None, (train, valid, test)):
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+            raise DataError(f"data set '{name}' has a label outside its {len(classes)} classes; get the files again.")
+    labels = train[1]
+    pool = np.arange(len(labels))
+    parts: dict[SplitName, tuple[Labelled, Indices]] = {}
     if test is None:
-        rest, held = balanced_split(labels, test_share, seed, "test")
-        test = images[held], labels[held]
-        images, labels = images[rest], labels[rest]
-    if limit is not None and limit < len(labels):
-        _, kept = balanced_split(labels, limit / len(labels), seed, "limit")
-        images, labels = images[kept], labels[kept]
-    rest, held = balanced_split(labels, valid_share, seed, "valid")
-    parts = {"train": (images[rest], labels[rest]), "valid": (images[held], labels[held]), "test": test}
-    empty = [part for part, (_, found) in parts.items() if len(found) == 0]
+        _check_counts(name, classes, labels, 2 + (valid is None))
+        pool, held = balanced_split(labels, test_share, seed, "test")
+        parts["test"] = train, held
+    else:
+        parts["test"] = test, np.arange(len(test[1]))
+    if limit is not None and limit < len(pool):
+        pool = pool[balanced_split(labels[pool], limit / len(pool), seed, "limit")[1]]
+    _check_counts(name, classes, labels[pool], 1 + (valid is None))
+    if valid is None:
+        rest, held = balanced_split(labels[pool], valid_share, seed, "valid")
+        parts["train"], parts["valid"] = (train, pool[rest]), (train, pool[held])
+    else:
+        parts["train"], parts["valid"] = (train, pool), (valid, np.arange(len(valid[1])))
+    empty = [part for part in SPLITS if len(parts[part][1]) == 0]
     if empty:
-        raise DataError(
-            f"data set '{name}' has too few images for a {empty[0]} split; give at least five of each class."
-        )
-    splits: dict[SplitName, Split] = {
-        part: Split(
-            torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))),
-            torch.from_numpy(np.asarray(found, dtype=np.int64)),
-        )
-        for part, (pixels, found) in parts.items()  # type: ignore[misc]  # the keys are the three names
+        raise DataError(f"data set '{name}' has no image for its {empty[0]} split; add images.")
+    splits = {
+        part: _split(*parts[part][0], generator(seed, f"order.{part}").permutation(parts[part][1])) for part in SPLITS
     }
     return DataSource(name, classes, splits, Preprocessing.fitted(splits["train"].images), flip)
 
 
-def balanced_split(
-    labels: npt.NDArray[np.int64], share: float, seed: int, stream: str
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return (rest, held): indices, of which `held` takes `share` of each class (rounded, at least one)."""
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit of no images.
+
+    Raises:
+        DataError: it is below one.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"the limit of training images was given as {limit}; expected a whole number above zero.")
+
+
+def _check_counts(name: str, classes: tuple[str, ...], labels: npt.NDArray[np.int64], least: int) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    if counts.min() < least:
+        fewest = counts.argmin()
+        raise DataError(
+            f"data set '{name}' has {counts[fewest]} image{'s' * int(counts[fewest] != 1)} of "
+            f"class '{classes[fewest]}' to learn from; expected at least {least}, one for each split: add images, "
+            "remove the class or raise the limit."
+        )
+
+
+def _split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], chosen: Indices) -> Split:
+    """Copy the chosen images once, channels first."""
+    height, width, channels = images.shape[1:]
+    pixels = np.empty((len(chosen), channels, height, width), dtype=np.uint8)
+    for begin in range(0, len(chosen), 256):
+        places = chosen[begin : begin + 256]
+        pixels[begin : begin + 256] = images[places].transpose(0, 3, 1, 2)
+    return Split(torch.from_numpy(pixels), torch.from_numpy(labels[chosen].astype(np.int64)))
+
+
+def balanced_split(labels: npt.NDArray[np.int64], share: float, seed: int, stream: str) -> tuple[Indices, Indices]:
+    """Return (rest, held): sorted indices, of which `held` takes `share` of each class.
+
+    The total is exact (largest remainders); each class gives at least one where it can, and keeps at least one.
+    """
     rng = generator(seed, f"split.{stream}")
-    held: list[npt.NDArray[np.intp]] = []
-    for label in np.unique(labels):
-        places = rng.permutation(np.flatnonzero(labels == label))
-        held.append(places[: min(len(places) - 1, max(1, round(share * len(places))))])
+    found, counts = np.unique(labels, return_counts=True)
+    wanted = share * counts
+    takes = np.clip(np.floor(wanted + 1e-9).astype(int), np.minimum(1, counts - 1), counts - 1)
+    while takes.sum() < round(share * len(labels)) and (takes < counts - 1).any():
+        takes[np.where(takes < counts - 1, wanted - takes, -np.inf).argmax()] += 1
+    held = [rng.permutation(np.flatnonzero(labels == label))[:take] for label, take in zip(found, takes, strict=True)]
     chosen = np.sort(np.concatenate(held)) if held else np.zeros(0, dtype=np.intp)
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen

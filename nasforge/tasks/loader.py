@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from nasforge.rng import generator, integer_seed
-from nasforge.tasks.augment import augment
+from nasforge.tasks.augment import augment, cut_out
 from nasforge.tasks.dataset import DataSource, Split, SplitName
 
 
@@ -22,7 +22,8 @@ class Loader:
         split: which split.
         batch_size: images per batch; the last, smaller one of an epoch is left out when training.
         seed: of order and augmentation.
-        training: shuffle and augment; otherwise all images in order, once.
+        training: augment; otherwise images as they are.
+        shuffle: a new order each epoch; without, as `training`. Otherwise all images in order.
         cutout: side of the augmentation's square.
         channels_last: memory layout of the images.
     """
@@ -60,10 +61,12 @@ class Loader:
             self._epoch = epoch
         chosen = torch.from_numpy(self._order[place * self.batch_size : (place + 1) * self.batch_size])
         images, labels = self.split.images[chosen], self.split.labels[chosen]
+        rng = torch.Generator().manual_seed(integer_seed(self.seed, "augment", number))
         if self.training:
-            rng = torch.Generator().manual_seed(integer_seed(self.seed, "augment", number))
-            images = augment(images, rng, flip=self.source.flip, cutout=self.cutout)
+            images = augment(images, rng, flip=self.source.flip)
         ready = self.source.preprocessing.normalise(images)
+        if self.training and self.cutout:
+            ready = cut_out(ready, self.cutout, rng)
         if self.channels_last:
             ready = ready.contiguous(memory_format=torch.channels_last)
         return ready, labels

@@ -11,7 +11,9 @@ import torch
 class Task(Protocol):
     """A task; plug-ins are made without arguments, or with options as keyword arguments."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name, as on the command line."""
 
     def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Return the mean loss of a batch."""

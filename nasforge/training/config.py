@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -22,7 +23,7 @@ class TrainConfig:
         warmup: share of the steps with rising learning rate.
         label_smoothing: of the loss.
         augment: shift and, where the data allow, mirror.
-        cutout: side of the square cut out of training images, pixels.
+        cutout: side of the square cut out of augmented images, pixels; 0 for none.
         clip: largest gradient norm, 0 for none.
         channels_last: memory layout; faster for small convolutions on a processor.
     """
@@ -42,8 +43,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name in ("epochs", "batch_size", "lr"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"training.{name} was given {getattr(self, name)}; expected a number above zero.")
         for name in ("momentum", "warmup", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"training.{name} was given {getattr(self, name)}; expected 0 <= {name} < 1.")
+        for name in ("weight_decay", "cutout", "clip"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"training.{name} was given {getattr(self, name)}; expected zero or a number above.")

@@ -23,7 +23,8 @@ class EMATwin:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Take one step towards the module."""
-        own, other = list(self.module.parameters()), list(module.parameters())
+        own: list[torch.Tensor] = list(self.module.parameters())
+        other: list[torch.Tensor] = list(module.parameters())
         torch._foreach_lerp_(own, other, 1.0 - self.decay)
         for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)

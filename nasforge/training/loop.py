@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -46,7 +47,7 @@ def train(
     """Train on the train split.
 
     Args:
-        module: trained in place; (N, C, H, W) -> the task's outputs.
+        module: trained in place and left in training mode; (N, C, H, W) -> the task's outputs.
         source: the data.
         task: gives the loss.
         config: how.
@@ -55,7 +56,7 @@ def train(
         loss: of (images, outputs, targets) in the place of the task's, for distillation.
 
     Raises:
-        DivergedError: the loss became NaN or infinite.
+        DivergedError: the loss, or the gradient where it is clipped, became NaN or infinite.
     """
     prepare_processor()
     loader = Loader(
@@ -64,7 +65,7 @@ def train(
     )  # fmt: skip
     total = max(1, math.ceil(config.epochs * len(loader)))
     if config.channels_last:
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        module.to(memory_format=torch.channels_last)
     optimiser = make_sgd(module, config)
     meter = Meter()
     module.train()
@@ -73,25 +74,30 @@ def train(
         torch.manual_seed(seed)
         for step in range(total):
             for group in optimiser.param_groups:
-                group["lr"] = config.lr * warmup_cosine((step + 1) / total, config.warmup)
+                group["lr"] = config.lr * warmup_cosine((step + 0.5) / total, config.warmup)
             images, targets = loader.batch(step)
             outputs = module(images)
             found = loss(images, outputs, targets) if loss else task.loss(outputs, targets, config.label_smoothing)
             value = float(found.detach())
-            if not math.isfinite(value):
-                raise DivergedError(
-                    f"the loss is {value} in step {step} of {total}; lower the learning rate (training.lr={config.lr})."
-                )
+            _check_finite("loss", value, step, total, config)
             optimiser.zero_grad(set_to_none=True)
             found.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             if config.clip:
-                nn.utils.clip_grad_norm_(module.parameters(), config.clip)
+                norm = float(nn.utils.clip_grad_norm_(module.parameters(), config.clip))
+                _check_finite("gradient", norm, step, total, config)
             optimiser.step()
             meter.count(len(targets))
             if on_step is not None and on_step((step + 1) / total, {"loss": value}):
                 stopped = step + 1 < total
                 break
     return TrainReport(meter.steps, meter.images, meter.seconds, value, stopped)
+
+
+def _check_finite(what: str, value: float, step: int, total: int, config: TrainConfig) -> None:
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the {what} is {value} in step {step} of {total}; lower the learning rate (training.lr={config.lr})."
+        )
 
 
 @torch.no_grad()
@@ -113,17 +119,27 @@ def evaluate(
         batch_size: images at once.
         limit: only so many of the first images.
     """
-    mode = module.training if isinstance(module, nn.Module) else False
+    sums: dict[str, float] = {}
+    count, wanted = 0, len(source.split(split)) if limit is None else min(limit, len(source.split(split)))
+    with _judged(module):
+        for images, targets in Loader(source, split, batch_size):
+            part = min(len(targets), wanted - count)
+            for name, value in task.metrics(module(images[:part]), targets[:part]).items():
+                sums[name] = sums.get(name, 0.0) + value * part
+            count += part
+            if count >= wanted:
+                break
+    return {name: total / count for name, total in sums.items()}
+
+
+@contextlib.contextmanager
+def _judged(module: nn.Module | Callable[[torch.Tensor], Any]) -> Iterator[None]:
+    """Put a module into evaluation mode, and every part of it back into its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()] if isinstance(module, nn.Module) else []
     if isinstance(module, nn.Module):
         module.eval()
-    sums: dict[str, float] = {}
-    count = 0
-    for images, targets in Loader(source, split, batch_size, channels_last=True):
-        for name, value in task.metrics(module(images), targets).items():
-            sums[name] = sums.get(name, 0.0) + value * len(targets)
-        count += len(targets)
-        if limit is not None and count >= limit:
-            break
-    if isinstance(module, nn.Module):
-        module.train(mode)
-    return {name: total / count for name, total in sums.items()}
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

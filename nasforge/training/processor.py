@@ -1,5 +1,6 @@
-"""The processor set up for training: malloc pinned, for training frees and maps the same large blocks at every step
-otherwise, and one thread.
+"""The processor set up for training: one thread, and malloc pinned.
+
+Without pinning, training frees and maps the same large blocks at every step.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import functools
 import os
 import sys
 from typing import Final
+
+from nasforge.errors import UsageError
 
 _TRIM_THRESHOLD: Final = -1
 _TOP_PAD: Final = -2
@@ -43,12 +46,17 @@ def prepare_processor() -> int:
 
     Returns:
         The number of threads.
+
+    Raises:
+        UsageError: NASFORGE_THREADS is no number of threads.
     """
     import torch
 
     pin_malloc()
     given = os.environ.get("NASFORGE_THREADS")
-    if given is not None and given.isdigit() and int(given) > 0:
+    if given:
+        if not given.isdecimal() or int(given) < 1:
+            raise UsageError(f"NASFORGE_THREADS is '{given}'; expected a whole number of threads above zero.")
         torch.set_num_threads(int(given))
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

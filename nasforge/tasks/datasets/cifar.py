@@ -14,6 +14,7 @@ from nasforge.tasks.dataset import DataSource, make_source
 def load_cifar(
     name: str,
     argument: str | None,
+    unpacked: str,
     files: tuple[tuple[str, ...], str],
     names_file: str,
     label_bytes: int,
@@ -24,7 +25,8 @@ def load_cifar(
 
     Args:
         name: of the data set.
-        argument: the folder.
+        argument: the folder, or the one above it.
+        unpacked: name of the folder in the archive.
         files: the training files and the test file.
         names_file: text file with one class name a line.
         label_bytes: bytes before the 3,072 of an image; the last is the label.
@@ -36,14 +38,17 @@ def load_cifar(
     """
     if not argument:
         raise DataError(f"{name} was given no folder; download the binary version and pass {name}:DIR.")
-    folder = Path(argument)
+    folder = Path(argument).expanduser()
+    if (folder / unpacked).is_dir():
+        folder = folder / unpacked
     train_parts = [_read(folder / file, label_bytes) for file in files[0]]
     train = np.concatenate([p[0] for p in train_parts]), np.concatenate([p[1] for p in train_parts])
     test = _read(folder / files[1], label_bytes)
     names = folder / names_file
-    if not names.is_file():
-        raise DataError(f"'{names}' does not exist; give the folder of the binary version.")
-    classes = tuple(line.strip() for line in names.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        classes = tuple(line.strip() for line in names.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"'{names}' cannot be read; give the folder of the binary version.") from error
     return make_source(name, train, test, classes, flip=True, seed=seed, limit=limit, valid_share=0.1)
 
 

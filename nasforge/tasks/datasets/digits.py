@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from nasforge.errors import DataError
 from nasforge.tasks.dataset import DataSource, make_source
 
 
@@ -13,13 +14,20 @@ def load(argument: str | None = None, *, size: int = 8, limit: int | None = None
     """Load the digits, grey repeated in three channels.
 
     Args:
-        argument: not used.
+        argument: nothing may follow the name.
         size: side in pixels; larger than 8 is upscaled.
-        limit: at most so many training images.
+        limit: at most so many training images, those held out for valid included.
         seed: of the splits.
+
+    Raises:
+        DataError: an argument, or a size below 1 or above 512.
     """
     from sklearn.datasets import load_digits
 
+    if argument is not None:
+        raise DataError(f"digits was given '{argument}' after the colon; it takes nothing there, leave it out.")
+    if not 1 <= size <= 512:
+        raise DataError(f"digits was given size {size}; expected 1 to 512 pixels.")
     bunch = load_digits()
     grey = (bunch.images * (255.0 / 16.0)).round().astype(np.uint8)
     pixels = np.repeat(np.stack([_resized(image, size) for image in grey])[..., None], 3, axis=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from nasforge.errors import DataError
 from nasforge.tasks.dataset import DataSource, make_source
 
-DEBIAN: Final = Path("/usr/share/dataset-fashion-mnist")
+DEBIAN: Final = Path("/usr/share/datasets/fashion-mnist")
 CLASSES: Final = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
@@ -28,7 +29,7 @@ def load(argument: str | None = None, *, limit: int | None = None, seed: int = 0
     Raises:
         DataError: a file is missing or damaged.
     """
-    folder = Path(argument) if argument else DEBIAN
+    folder = Path(argument).expanduser() if argument else DEBIAN
     parts = {}
     for part, prefix in (("train", "train"), ("test", "t10k")):
         images = read_idx(_find(folder, f"{prefix}-images-idx3-ubyte"), 3)
@@ -48,8 +49,8 @@ def _find(folder: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise DataError(
-        f"'{folder / name}' does not exist; give the folder of the IDX files (fashion_mnist:DIR), or install Debian's package "
-        "dataset-fashion-mnist."
+        f"'{folder / name}' does not exist; give the folder of the IDX files (fashion_mnist:DIR), or install Debian's "
+        "package dataset-fashion-mnist."
     )
 
 
@@ -67,8 +68,8 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(f"'{path}' is no IDX file of bytes with {dimensions} dimensions; get it again.")
     shape = tuple(int(size) for size in np.frombuffer(raw, ">u4", dimensions, 4))
-    if len(raw) - header != int(np.prod(shape)):
+    if len(raw) - header != math.prod(shape) or 0 in shape:
         raise DataError(
-            f"'{path}' is cut: {len(raw) - header} bytes where {int(np.prod(shape))} are announced; get it again."
+            f"'{path}' holds {len(raw) - header} bytes where {math.prod(shape)} are announced; get it again."
         )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)

@@ -42,14 +42,14 @@ def load(
         DataError: fewer than two classes, a size below 8, or fewer than five images a class.
     """
     if argument is not None:
-        if not argument.isdigit():
+        if not argument.isdecimal():
             raise DataError(f"fractals was given '{argument}'; expected a number of classes, such as fractals:20.")
         classes = int(argument)
     count = 5000 if limit is None else limit
     if classes < 2 or size < 8 or count < 5 * classes:
         raise DataError(
-            f"fractals was given {classes} classes, {size} pixels and {count} images; expected at least 2 classes, 8 pixels "
-            "and 5 images a class."
+            f"fractals was given {classes} classes, {size} pixels and {count} images; expected at least 2 classes, 8 "
+            "pixels and 5 images a class."
         )
     images, labels = _images(classes, size, count + test_images)
     train, test = slice(0, count), slice(count, None)
@@ -107,4 +107,5 @@ def _draw(
     paper = rng.uniform(0.0, 1.0, (count, 1, 1, 3))
     colour = (paper + rng.uniform(0.35, 0.65, (count, 1, 1, 3))) % 1.0
     painted = paper * (1 - ink) + colour * ink + rng.normal(0.0, 0.05, (count, size, size, 3))
-    return (np.clip(painted, 0.0, 1.0) * 255).astype(np.uint8)
+    pixels_8bit: npt.NDArray[np.uint8] = (np.clip(painted, 0.0, 1.0) * 255).astype(np.uint8)
+    return pixels_8bit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,10 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nasforge.errors import DataError
-from nasforge.tasks.dataset import DataSource, make_source
-from nasforge.tasks.preprocessing import to_pixels
+from nasforge.tasks.dataset import DataSource, Labelled, balanced_split, check_limit, make_source
+from nasforge.tasks.preprocessing import image_size, to_pixels
 
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+SUFFIXES: Final = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+TEST: Final = "test"
+VALID: Final = ("valid", "val", "validation")
+LARGEST_SIDE: Final = 4096
+Files = dict[str, list[Path]]
 
 
 def load(
@@ -20,62 +28,139 @@ def load(
 ) -> DataSource:
     """Load DIR/train/<class>/* and DIR/test/<class>/*, or split DIR/<class>/* by itself.
 
+    A folder `valid` or `val` beside train and test gives the images to decide with; where there is no test, it is the
+    test. Hidden files and files without an image's suffix are left alone.
+
     Args:
         argument: the folder.
         size: side that all images are resized to; without it the median side, at most 224.
-        limit: at most so many training images.
+        limit: at most so many training images, those held out for valid included.
         seed: of the splits.
 
     Raises:
-        DataError: no folder, no or one class, an empty class, an image that cannot be read, other classes in test.
+        DataError: no folder, no or one class, an empty class, an image that cannot be read, other classes in test, or
+            more pixels than this machine's memory holds.
     """
     if not argument:
         raise DataError("image_folder was given no folder; pass image_folder:DIR with one sub-folder for each class.")
-    root = Path(argument)
+    root = Path(argument).expanduser()
     if not root.is_dir():
         raise DataError(f"'{root}' is not a folder; pass image_folder:DIR with one sub-folder for each class.")
-    split = (root / "train").is_dir() and (root / "test").is_dir()
-    files = _files(root / "train" if split else root)
-    classes = tuple(files)
-    side = size or _median_side([path for paths in files.values() for path in paths])
-    train = _read(files, classes, side)
-    test = None
-    if split:
-        test_files = _files(root / "test")
-        unknown = sorted(set(test_files) - set(classes))
-        if unknown:
+    if size is not None and not 1 <= size <= LARGEST_SIDE:
+        raise DataError(f"image_folder was given size {size}; expected 1 to {LARGEST_SIDE} pixels.")
+    check_limit(limit)
+    train_folder, valid_folder, test_folder = _layout(root)
+    train = _files(train_folder)
+    classes = tuple(train)
+    others = {part: _files(part, train_folder, classes) for part in (valid_folder, test_folder) if part is not None}
+    side = size or _median_side([path for paths in train.values() for path in paths])
+    if limit is not None and test_folder is not None:
+        train = _limited(train, limit, seed)
+    _check_memory(root, sum(len(paths) for files in (train, *others.values()) for paths in files.values()), side)
+    read = {part: _read(files, classes, side) for part, files in others.items()}
+    return make_source(
+        f"image_folder:{root.resolve().name}",
+        _read(train, classes, side),
+        read[test_folder] if test_folder else None,
+        classes,
+        valid=read[valid_folder] if valid_folder else None,
+        flip=True,
+        seed=seed,
+        limit=limit,
+    )
+
+
+def _layout(root: Path) -> tuple[Path, Path | None, Path | None]:
+    """Return the folders of train, valid and test; a folder whose parts are not all splits is one of classes."""
+    names = {entry.name for entry in _folders(root)}
+    valid = next((name for name in VALID if name in names), None)
+    if "train" not in names or not names <= {"train", TEST, valid} or len(names) < 2:
+        return root, None, None
+    if TEST not in names:
+        return root / "train", None, root / str(valid)
+    return root / "train", root / valid if valid else None, root / TEST
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the sub-folders that can be classes, in order of names."""
+    try:
+        entries = sorted(folder.iterdir())
+        return [e for e in entries if e.is_dir() and not e.name.startswith(".") and e.name != "__MACOSX"]
+    except OSError as error:
+        raise DataError(f"'{folder}' cannot be listed ({error.strerror}); make it readable.") from error
+
+
+def _files(folder: Path, train: Path | None = None, known: Sequence[str] = ()) -> Files:
+    """Return the images of each class, in order of names; with `known`, only these classes are allowed."""
+    found: Files = {}
+    for entry in _folders(folder):
+        if known and entry.name not in known:
+            raise DataError(f"'{folder}' has the class '{entry.name}' that '{train}' has not; use the same classes.")
+        if folder.resolve().is_relative_to(entry.resolve()):
+            raise DataError(f"'{entry}' is a link to a folder that holds it; remove it.")
+        found[entry.name] = _images(entry)
+        if not found[entry.name]:
             raise DataError(
-                f"'{root / 'test'}' has the class '{unknown[0]}' that train has not; use the same classes in both."
+                f"class folder '{entry}' holds no image ({', '.join(sorted(SUFFIXES))}); add images or remove the "
+                "folder."
             )
-        test = _read(test_files, classes, side)
-    return make_source(f"image_folder:{root.name}", train, test, classes, flip=True, seed=seed, limit=limit)
-
-
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """Return the images of each class, in order of names."""
-    found = {}
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir() and not entry.name.startswith("."):
-            found[entry.name] = sorted(p for p in entry.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if len(found) < 2:
+    if known and not found:
+        raise DataError(f"'{folder}' has no class folder; use the same classes as in '{train}', or remove it.")
+    if not known and len(found) < 2:
         raise DataError(
-            f"'{folder}' has {len(found)} class folder{'s' if len(found) != 1 else ''}; at least two are needed, one for each class."
+            f"'{folder}' has {len(found)} class folder{'s' * (len(found) != 1)}; at least two are needed, one for each "
+            "class."
         )
-    empty = [name for name, paths in found.items() if not paths]
-    if empty:
-        raise DataError(f"class folder '{folder / empty[0]}' holds no image; add images or remove the folder.")
     return found
+
+
+def _images(folder: Path) -> list[Path]:
+    """Return the images below a class folder, in order; links to folders are not followed, so none is met twice."""
+    found = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return found
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"'{error.filename}' cannot be listed ({error.strerror}); make it readable.") from error
+
+
+def _limited(files: Files, limit: int, seed: int) -> Files:
+    """Return a class-balanced part of the files, so that only what is used is read."""
+    labels = np.repeat(np.arange(len(files)), [len(paths) for paths in files.values()])
+    if limit >= len(labels):
+        return files
+    _, kept = balanced_split(labels, limit / len(labels), seed, "limit")
+    chosen = set(kept.tolist())
+    numbered = iter(range(len(labels)))
+    return {name: [path for path in paths if next(numbered) in chosen] for name, paths in files.items()}
 
 
 def _median_side(paths: list[Path]) -> int:
     some = paths[:: max(1, len(paths) // 50)]
-    sides = [min(to_pixels(path).shape[:2]) for path in some]
-    return int(min(224, max(8, np.median(sides))))
+    return int(min(224, max(8, np.median([min(image_size(path)) for path in some]))))
 
 
-def _read(
-    files: dict[str, list[Path]], classes: tuple[str, ...], side: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    images = [to_pixels(path, (side, side)) for paths in files.values() for path in paths]
-    labels = [classes.index(name) for name, paths in files.items() for _ in paths]
-    return np.stack(images), np.asarray(labels, dtype=np.int64)
+def _check_memory(root: Path, count: int, side: int) -> None:
+    """Refuse before reading what would not fit: the pixels are held twice while they are split."""
+    needed = 2 * count * side * side * 3
+    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
+    if needed > held:
+        raise DataError(
+            f"the {count} images of '{root}' take {needed / 2**30:.1f} GiB at {side} pixels, and this machine has "
+            f"{held / 2**30:.1f} GiB; give a smaller size or a limit."
+        )
+
+
+def _read(files: Files, classes: tuple[str, ...], side: int) -> Labelled:
+    paths = [path for found in files.values() for path in found]
+    images = np.empty((len(paths), side, side, 3), dtype=np.uint8)
+    for number, path in enumerate(paths):
+        images[number] = to_pixels(path, (side, side))
+    labels: npt.NDArray[np.int64] = np.repeat(
+        np.asarray([classes.index(name) for name in files], dtype=np.int64), [len(found) for found in files.values()]
+    )
+    return images, labels
