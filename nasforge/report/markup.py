@@ -1,0 +1,75 @@
+"""HTML and SVG as values: text is escaped because of its type, not because somebody remembered to."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from typing import Final, final
+
+_EMPTY: Final = frozenset({"br", "col", "hr", "img", "meta", "path", "rect", "circle", "line"})
+
+
+@final
+class Markup(str):
+    """Text that is markup already; every other text is escaped when it is put into an element."""
+
+    __slots__ = ()
+
+
+Content = str | Markup | None
+
+
+def escaped(text: object) -> Markup:
+    """Return any value as markup; control characters that neither HTML nor XML allows become a mark.
+
+    >>> escaped("<b> & 'c'")
+    '&lt;b&gt; &amp; &#x27;c&#x27;'
+    """
+    if isinstance(text, Markup):
+        return text
+    readable = "".join(each if _allowed(each) else "\N{REPLACEMENT CHARACTER}" for each in str(text))
+    return Markup(html.escape(readable))
+
+
+def _allowed(character: str) -> bool:
+    code = ord(character)
+    return character in "\t\n\r" or (32 <= code and not 0x7F <= code <= 0x9F and not 0xD800 <= code <= 0xDFFF
+                                     and code not in (0xFFFE, 0xFFFF))  # fmt: skip
+
+
+def joined(parts: Iterable[Content], between: str = "") -> Markup:
+    """Return the parts one after the other; None is left out."""
+    return Markup(between.join(escaped(part) for part in parts if part is not None))
+
+
+def element(name: str, *content: Content, **attributes: object) -> Markup:
+    """Return one element.
+
+    Attributes that are None are left out; `class_` is written `class`, other underscores as hyphens.
+
+    >>> element("td", "<3", class_="low")
+    '<td class="low">&lt;3</td>'
+    """
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escaped(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _EMPTY and not content:
+        return Markup(f"<{name}{written}/>")
+    return Markup(f"<{name}{written}>{joined(content)}</{name}>")
+
+
+def table(header: Iterable[Content], rows: Iterable[Iterable[Content]], class_: str | None = None) -> Markup:
+    """Return a table in a box that scrolls sideways by itself; a row may be `tr` markup already."""
+    head = element("tr", *(element("th", each, scope="col") for each in header))
+    body = [each if isinstance(each, Markup) else element("tr", *(cell(part) for part in each)) for each in rows]
+    inside = element("table", element("thead", head), element("tbody", *body), class_=class_)
+    return element("div", inside, class_="scroll")
+
+
+def cell(content: Content) -> Markup:
+    """Return a table cell; one that is markup of a cell already stays as it is."""
+    if isinstance(content, Markup) and content.startswith(("<td", "<th")):
+        return content
+    return element("td", content)

@@ -1,0 +1,80 @@
+"""Numbers as people read them, with the exact value beside them in the page."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from nasforge.report.markup import Markup, element
+
+_SHARES: Final = ("accuracy", "within_", "rmspe", "latency_error", "top1", "top5")
+_SIGNED: Final = ("latency_error",)
+NOTHING: Final = "\N{EN DASH}"
+
+
+def text_of(metric: str, value: float | None) -> str:
+    """Return a metric's value with its unit, which its name says.
+
+    >>> text_of("accuracy", 0.97771), text_of("latency_ms", 0.080340), text_of("params", 14850.0)
+    ('97.77 %', '0.0803 ms', '14,850')
+    """
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if metric.startswith(_SHARES):
+        return f"{100 * value:{'+' if metric in _SIGNED else ''}.{1 if metric in _SIGNED else 2}f} %"
+    if "_ms" in metric:
+        return f"{_significant(value)} ms"
+    if metric.endswith("_bytes"):
+        return f"{value / 1024:,.1f} KiB"
+    if metric.endswith("_db"):
+        return f"{value:.2f} dB"
+    return _significant(value)
+
+
+def quantity(metric: str, value: float | None) -> Markup:
+    """Return the value as an element that carries the exact number."""
+    if value is None or not math.isfinite(value):
+        return element("span", NOTHING, class_="none")
+    exact = f"{value:.0f}" if value == int(value) else repr(value)
+    return element("data", text_of(metric, value), value=exact, title=f"{metric} = {exact}")
+
+
+def short_count(value: float) -> str:
+    """Return a count with a suffix, three digits.
+
+    >>> short_count(14850), short_count(259648), short_count(3_400_000), short_count(12)
+    ('14.9 k', '260 k', '3.40 M', '12')
+    """
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{_three(value / factor)} {suffix}"
+    return f"{value:g}"
+
+
+def seconds_text(value: float) -> str:
+    """Return a duration.
+
+    >>> seconds_text(0.018), seconds_text(38.619), seconds_text(754.2), seconds_text(7322)
+    ('0.02 s', '38.6 s', '12 min 34 s', '2 h 2 min')
+    """
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _three(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def _significant(value: float) -> str:
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 1000:
+        return f"{value:,.1f}"
+    if abs(value) < 1e-4:
+        return f"{value:.3g}"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,121 @@
+"""The tables of what was found: the finalists, every figure of the chosen network, its decisions, all evaluations."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from nasforge.report.contents import Contents, Entry
+from nasforge.report.markup import Content, Markup, element, table
+from nasforge.report.quantity import NOTHING, quantity, seconds_text
+
+MOST_ROWS: Final = 200
+_COSTS: Final = ("params", "macs")
+
+
+def finalists(contents: Contents) -> Markup:
+    """Return the finalists with predicted and measured latency."""
+    if not contents.finalists:
+        return element("p", "No architecture reached the final.", class_="missing")
+    metric = contents.objective.metric
+    tested = metric.removesuffix("_valid")
+    header = [
+        "", f"{_words(metric)}", f"{tested} (test)", "predicted", "measured", "prediction error", "params", "MACs",
+        "weights", "id",
+    ]  # fmt: skip
+    return table(
+        header, [_finalist(contents, place, each) for place, each in enumerate(contents.finalists, 1)], "figures"
+    )
+
+
+def _finalist(contents: Contents, place: int, entry: Entry) -> Markup:
+    metric = contents.objective.metric
+    chosen = contents.best is not None and entry.identity == contents.best.identity
+    keys = [metric, metric.removesuffix("_valid"), "latency_ms_predicted", "latency_ms", "latency_error", *_COSTS]
+    late = contents.limit_ms is not None and entry.metrics.get("latency_ms", 0.0) > contents.limit_ms
+    cells = [
+        element("td", quantity(key, entry.metrics.get(key)), class_="late" if late and key == "latency_ms" else None)
+        for key in keys
+    ]
+    mark: Content = element("span", "chosen", class_="tag") if chosen else None
+    first = element("th", f"{place} ", mark, scope="row")
+    rest = [str(entry.provenance.get("weights", NOTHING)), element("code", entry.identity)]
+    return element("tr", first, *cells, *(element("td", each, class_="text") for each in rest),
+                   class_="chosen" if chosen else None)  # fmt: skip
+
+
+def figures_of_best(contents: Contents) -> Markup:
+    """Return every metric of the chosen network, and where it comes from."""
+    best = contents.best
+    if best is None:
+        return element("p", "No network was chosen.", class_="missing")
+    rows = [
+        [
+            element("th", element("code", key), scope="row"),
+            quantity(key, value),
+            element("td", *_origin(best, contents, key), class_="text"),
+        ]
+        for key, value in best.metrics.items()
+    ]
+    return table(["metric", "value", "comes from"], rows, "figures")
+
+
+def _origin(best: Entry, contents: Contents, metric: str) -> list[Content]:
+    """Return what a figure rests on, in the words of `result.json`."""
+    splits: Any = best.provenance.get("splits")
+    weights = str(best.provenance.get("weights", NOTHING))
+    if metric == "latency_ms":
+        return [str(best.provenance.get("latency", NOTHING))]
+    if metric == "latency_ms_predicted":
+        return [str(contents.result["latency"].get("source", NOTHING))]
+    if metric == "latency_error":
+        return ["predicted / measured - 1"]
+    if metric.endswith("_in_search"):
+        found = {each.number: each.provenance.get("weights") for each in contents.pareto}
+        inside = found.get(best.number) or "as in the search"
+        return [f"split: {_split(splits, metric.removesuffix('_in_search'))}; weights: {inside}"]
+    if metric in (*_COSTS, "activation_bytes", "bitops"):
+        return ["counted by formula, for one image"]
+    return [f"split: {_split(splits, metric)}; weights: {weights}"]
+
+
+def _split(splits: Any, metric: str) -> str:
+    """Return the split of a metric: as written, or that of the accuracy of the same ending."""
+    known = splits if isinstance(splits, dict) else {}
+    like = "accuracy_valid" if metric.endswith("_valid") else "accuracy"
+    return str(known.get(metric, known.get(like, "not written")))
+
+
+def decisions(entry: Entry) -> Markup:
+    """Return the option of every active choice."""
+    rows = [element("div", element("dt", key), element("dd", value)) for key, value in entry.decisions.items()]
+    return element("dl", *rows, class_="decisions")
+
+
+def evaluations(contents: Contents) -> Markup | None:
+    """Return the evaluations, best first, folded away."""
+    told = contents.told
+    if not told:
+        return None
+    metric, sign = contents.objective.metric, -1 if contents.objective.direction == "maximize" else 1
+    ranked = sorted(told, key=lambda each: sign * each.metrics[metric] if metric in each.metrics else float("inf"))
+    keys = [metric, "latency_ms_predicted", *_COSTS]
+    rows = [
+        [
+            element("th", str(each.number + 1), scope="row"),
+            *(quantity(key, each.metrics.get(key)) for key in keys),
+            seconds_text(each.seconds),
+            element("td", each.error or "", class_="text"),
+        ]
+        for each in ranked[:MOST_ROWS]
+    ]
+    words = (
+        f"All {len(told):,} evaluations"
+        if len(told) <= MOST_ROWS
+        else f"The best {MOST_ROWS} of {len(told):,} evaluations"
+    )
+    header = ["evaluation", _words(metric), "predicted latency", "params", "MACs", "time", "error"]
+    return element("details", element("summary", f"{words}, best first"), table(header, rows, "figures"))
+
+
+def _words(metric: str) -> str:
+    return f"{metric.removesuffix('_valid')} (valid)" if metric.endswith("_valid") else metric
