@@ -13,6 +13,7 @@ from nasforge.space import SearchSpace
 from nasforge.space.analysis import field_table
 from nasforge.space.graph import GraphNode
 from nasforge.space.node import Body, InputOp, Operator, Types
+from nasforge.space.occurring import Occurring
 from nasforge.space.tensor import TensorType
 
 
@@ -54,7 +55,7 @@ def _node_variants(space: SearchSpace, node: GraphNode) -> Iterator[tuple[str, O
             for read, option in zip(owned, options, strict=True)
         )
         fixed = dict(zip(owned, options, strict=True))
-        for cells in _cells(tables, axes, sizes, fixed):
+        for cells in _cells(tables, axes, space.analysis.occurring, fixed):
             values = {name: fields[name][1][cell] for name, cell in zip(fields, cells, strict=False)}
             kinds = tuple(analysis.universe[cell] for cell in cells[len(fields) :])
             if all(isinstance(kind, TensorType) for kind in kinds):
@@ -62,9 +63,10 @@ def _node_variants(space: SearchSpace, node: GraphNode) -> Iterator[tuple[str, O
 
 
 def _cells(
-    tables: Sequence[Any], axes: Sequence[int], sizes: Sequence[int], fixed: dict[int, int]
+    tables: Sequence[Any], axes: Sequence[int], occurring: Occurring, fixed: dict[int, int]
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the distinct joint cells of the tables; per table, not jointly, where there are too many."""
+    """Yield the distinct joint cells of the tables that occur; per table, not jointly, where there are too many."""
+    sizes = occurring.sizes
     pinned = [_pin(table, fixed) for table in tables]
     free = [axis for axis in axes if axis not in fixed]
     shape = [sizes[axis] for axis in free]
@@ -76,7 +78,10 @@ def _cells(
     if not columns:
         yield ()
         return
-    yield from (tuple(map(int, row)) for row in np.unique(np.stack(columns, axis=1), axis=0))
+    joint, mask = np.stack(columns, axis=1), occurring.mask(axes)
+    if mask is not None:
+        joint = joint[mask[tuple(fixed.get(axis, slice(None)) for axis in axes)].reshape(-1)]
+    yield from (tuple(map(int, row)) for row in np.unique(joint, axis=0))
 
 
 def _pin(table: Any, fixed: dict[int, int]) -> tuple[tuple[int, ...], Any]:

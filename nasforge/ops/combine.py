@@ -62,7 +62,7 @@ def _same_shapes(name: str, inputs: Types) -> TensorType:
 @final
 @dataclass(frozen=True)
 class Add(Operator):
-    """The sum of all inputs, which must have one shape; inputs that are cut off drop out."""
+    """The sum of all inputs, which must have one shape; inputs that are cut off drop out, and a sum of one is none."""
 
     layer: ClassVar[str | None] = "nasforge.layers.combine:AddLayer"
     commutative: ClassVar[bool] = True
@@ -113,7 +113,7 @@ class Concat(Operator):
     `offsets` (filled in when the space is declared) are the starts of those slots.
     """
 
-    offsets: tuple[int, ...] = field(default=(), metadata={"latency": False})
+    offsets: tuple[int, ...] = field(default=(), metadata={"latency": False, "network": False})
     layer: ClassVar[str | None] = "nasforge.layers.combine:ConcatLayer"
 
     def declared(self, variants: Sequence[Types]) -> Concat:
@@ -144,7 +144,7 @@ class UnusedConcat(Operator):
 
     used: Any = ()
     extra: tuple[int, ...] = ()
-    offsets: tuple[int, ...] = field(default=(), metadata={"latency": False})
+    offsets: tuple[int, ...] = field(default=(), metadata={"latency": False, "network": False})
 
     def declared(self, variants: Sequence[Types]) -> UnusedConcat:
         """Give each state a slot as wide as the widest that can arrive."""
@@ -153,6 +153,16 @@ class UnusedConcat(Operator):
     def joined(self, count: int) -> tuple[int, ...]:
         """Return the numbers of the states that are joined."""
         return tuple(state for state in range(count) if state in self.extra or state not in self.used)
+
+    def prune(self, cut: tuple[bool, ...], inputs: Types) -> tuple[Operator, tuple[int, ...]] | None:
+        """Return a plain concatenation of the joined states, or the state itself where it is one."""
+        states = self.joined(len(inputs))
+        if all(cut[state] for state in states):
+            return None
+        if len(states) == 1:
+            return Identity(), states
+        offsets = self.offsets or slot_offsets([inputs])
+        return Concat(tuple(offsets[state] for state in states)), states
 
     def expand(self, body: Body) -> int:
         """Expand to a concatenation of the unused states."""
@@ -253,12 +263,14 @@ class Residual(Operator):
 
     def prune(self, cut: tuple[bool, ...], inputs: Types) -> tuple[Operator, tuple[int, ...]] | None:
         """Return the shortcut alone where the body is zero, the body alone where the source is."""
+        if not any(cut):
+            return self, (0, 1)
         if cut == (True, True) or (cut[0] and self.mode == "none"):
             return None
         if cut[0]:
             body = inputs[0]
             if self.mode in ("conv", "pool+conv"):
-                return Shortcut(body.channels, body.spatial[0], self.mode == "pool+conv"), (1,)
+                return Shortcut(body.channels, body.spatial[0], self.mode == "pool+conv", "shortcut."), (1,)
             return Identity(), (1,)
         return Identity(), (0,)
 
@@ -281,11 +293,15 @@ class Residual(Operator):
 @final
 @dataclass(frozen=True)
 class Shortcut(Operator):
-    """A projecting shortcut to `out` channels at `size`: strided 1x1 convolution, or average pool and 1x1."""
+    """A projecting shortcut to `out` channels at `size`: strided 1x1 convolution, or average pool and 1x1.
+
+    `prefix` of the names of its parts: alone it uses the weights that it has as a part of a `Residual`.
+    """
 
     out: Any
     size: Any
     pooled: bool = False
+    prefix: str = field(default="", metadata={"latency": False, "network": False})
 
     def expand(self, body: Body) -> int:
         """Expand to pool, conv, bn."""
@@ -295,9 +311,9 @@ class Shortcut(Operator):
         stride = -(-body.type(-1).spatial[0] // self.size)
         x = -1
         if self.pooled and stride > 1:
-            x, stride = body.add("pool", Pool("avg", stride, stride), x), 1
-        x = body.add("conv", Conv2d(self.out, 1, stride), x)
-        return body.add("bn", BatchNorm(), x)
+            x, stride = body.add(f"{self.prefix}pool", Pool("avg", stride, stride), x), 1
+        x = body.add(f"{self.prefix}conv", Conv2d(self.out, 1, stride), x)
+        return body.add(f"{self.prefix}bn", BatchNorm(), x)
 
 
 def residual(body: Node, source: Node, *, project: str = "error", name: str | None = None) -> Node:

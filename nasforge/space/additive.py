@@ -169,6 +169,9 @@ class _Pruning:
         tables = [self._variants(node.index, needed[node.index]) for node in self.graph.nodes]
         return NodeVariants(tuple(tables), tuple(self.variants))
 
+    def _apply(self, function: Callable[..., int], tables: Sequence[Table]) -> Table:
+        return apply_rows(function, tables, self.sizes, self.analysis.occurring.mask)
+
     def _zero(self, index: int) -> Table:
         node = self.graph.nodes[index]
         sources = [self.zero[source] for source in node.inputs]
@@ -178,7 +181,7 @@ class _Pruning:
             return Table.constant(False)
         if node.is_select:
             chosen = select_index(node, self.sizes)
-            return apply_rows(lambda i, *cut: bool(cut[i]), [chosen, *(_as_int(t) for t in sources)], self.sizes)
+            return self._apply(lambda i, *cut: bool(cut[i]), [chosen, *(_as_int(t) for t in sources)])
         if node.op.aliases:
             return sources[0]
         types = [self.analysis.types[source] for source in node.inputs]
@@ -189,7 +192,7 @@ class _Pruning:
             return any(flags) and op.prune(flags, kinds) is None
 
         tables = [table for table, _ in fields] + types + [_as_int(table) for table in sources]
-        return apply_rows(cut_off, tables, self.sizes)
+        return self._apply(cut_off, tables)
 
     def _cell(
         self, index: int, fields: Sequence[tuple[Table, list[Any]]], cells: Sequence[int]
@@ -233,16 +236,14 @@ class _Pruning:
             if not cells[0]:
                 return -1
             op, kinds, flags = self._cell(index, fields, cells[1:])
-            if any(flags):
-                kept = op.prune(flags, kinds)
-                if kept is None or kept[0].aliases:
-                    return -1
-                op, kinds = kept[0], tuple(kinds[place] for place in kept[1])
-            return self._id(op, kinds)
+            kept = op.prune(flags, kinds)
+            if kept is None or kept[0].aliases:
+                return -1
+            return self._id(kept[0], tuple(kinds[place] for place in kept[1]))
 
         tables = [_as_int(needed), *(table for table, _ in fields), *types, *zeros]
         try:
-            return apply_rows(variant, tables, self.sizes)
+            return self._apply(variant, tables)
         except TypeError as error:  # a Mismatch in a cell that cannot occur
             raise TableTooLargeError(()) from error
 

@@ -18,6 +18,7 @@ from nasforge.errors import SpaceError
 from nasforge.space.choice import Choice
 from nasforge.space.graph import Field, Graph, GraphNode
 from nasforge.space.node import Operator
+from nasforge.space.occurring import Occurring
 from nasforge.space.table import Table, TableTooLargeError, apply_rows, both, combine_tables, either, joined_axes
 from nasforge.space.tensor import TensorType
 
@@ -41,6 +42,8 @@ class Analysis:
     types: tuple[Table, ...]
     live: tuple[Table, ...]
     active: tuple[Table, ...]
+    occurring: Occurring
+    """Which combinations of options can occur at all."""
     order: tuple[int, ...]
     """Choices in an order in which each comes after those that decide its activity."""
 
@@ -53,16 +56,17 @@ def analyse(graph: Graph) -> Analysis:
             nothing reads, or a graph too entangled for tables.
     """
     sizes = [len(read.options) for read in graph.choices]
-    inference = _Inference(graph, sizes)
-    graph, types, universe = inference.run()
     try:
         live = _liveness(graph, sizes)
         active = _activity(graph, live, sizes)
     except TableTooLargeError as error:
         names = ", ".join(str(graph.choices[axis].name) for axis in error.args[0])
         raise SpaceError(f"liveness depends on too many choices at once ({names}); split them into stages.") from error
-    _check_types(graph, universe, types, live, sizes)
-    return Analysis(graph, universe, types, live, active, _order(graph, active))
+    order = _order(graph, active)
+    occurring = Occurring.of(graph.choices, active, sizes)
+    graph, types, universe = _Inference(graph, occurring).run()
+    _check_types(graph, universe, types, live, occurring)
+    return Analysis(graph, universe, types, live, active, occurring, order)
 
 
 def field_table(spec: Field, sizes: Sequence[int]) -> tuple[Table, list[Any]]:
@@ -92,8 +96,8 @@ def select_index(node: GraphNode, sizes: Sequence[int]) -> Table:
 class _Inference:
     """Infers types node by node; a class only because four steps share the growing universe."""
 
-    def __init__(self, graph: Graph, sizes: Sequence[int]) -> None:
-        self.graph, self.sizes = graph, sizes
+    def __init__(self, graph: Graph, occurring: Occurring) -> None:
+        self.graph, self.occurring, self.sizes = graph, occurring, occurring.sizes
         self.universe: list[TensorType | Mismatch] = []
         self.number: dict[TensorType | Mismatch, int] = {}
         self.types: list[Table] = []
@@ -132,7 +136,9 @@ class _Inference:
             return [tuple(widest)]
         shape = [self.sizes[axis] for axis in axes]
         columns = [np.broadcast_to(t.spread(axes, self.sizes), shape).reshape(-1) for t in tables]
-        rows = np.unique(np.stack(columns, axis=1), axis=0) if columns else np.zeros((1, 0), dtype=int)
+        joint = np.stack(columns, axis=1) if columns else np.zeros((1, 0), dtype=int)
+        mask = self.occurring.mask(axes)
+        rows = np.unique(joint if mask is None else joint[mask.reshape(-1)], axis=0)
         arriving = [tuple(self.universe[int(cell)] for cell in row) for row in rows]
         return [row for row in arriving if all(isinstance(t, TensorType) for t in row)]  # type: ignore[misc]  # filtered
 
@@ -147,7 +153,8 @@ class _Inference:
             index = select_index(node, self.sizes)
             if not index.axes:
                 return sources[int(index.values)]
-            return apply_rows(lambda chosen, *kinds: kinds[chosen], [index, *sources], self.sizes)
+            tables = [index, *sources]
+            return apply_rows(lambda chosen, *kinds: kinds[chosen], tables, self.sizes, self.occurring.mask)
         fields = [field_table(spec, self.sizes) for spec in node.fields]
         names = [spec.name for spec in node.fields]
 
@@ -156,7 +163,7 @@ class _Inference:
             kinds = [self.universe[cell] for cell in cells[len(fields) :]]
             return self._id(self._shape(node, node.op.at(**values) if values else node.op, kinds))
 
-        return apply_rows(infer, [table for table, _ in fields] + sources, self.sizes)
+        return apply_rows(infer, [table for table, _ in fields] + sources, self.sizes, self.occurring.mask)
 
     def _shape(self, node: GraphNode, op: Operator, kinds: Sequence[TensorType | Mismatch]) -> TensorType | Mismatch:
         for kind in kinds:
@@ -251,9 +258,10 @@ def _check_types(
     universe: Sequence[TensorType | Mismatch],
     types: Sequence[Table],
     live: Sequence[Table],
-    sizes: Sequence[int],
+    occurring: Occurring,
 ) -> None:
     """Refuse the space where a live node has no type in a combination that can occur."""
+    sizes = occurring.sizes
     wrong = [index for index, kind in enumerate(universe) if isinstance(kind, Mismatch)]
     if not wrong:
         return
@@ -265,8 +273,10 @@ def _check_types(
             fault = combine_tables(np.logical_and, (bad, live[node.index]), sizes)
         except TableTooLargeError:
             fault = bad
-        if fault.values.any():
-            cell = tuple(int(place[0]) for place in np.nonzero(np.atleast_1d(fault.values)))
+        mask = occurring.mask(fault.axes)
+        found = fault.values if mask is None else fault.values & mask
+        if found.any():
+            cell = tuple(int(place[0]) for place in np.nonzero(np.atleast_1d(found)))
             where = dict(zip(fault.axes, cell, strict=False))
             kind = universe[int(types[node.index].at([where.get(axis, 0) for axis in range(len(sizes))]))]
             assert isinstance(kind, Mismatch)

@@ -1,7 +1,7 @@
 """Exact counting and uniform sampling of assignments by variable elimination.
 
 An architecture is counted once by its canonical assignment, in which inactive choices take their first
-allowed option. Each choice contributes a 0/1 factor over the few choices that decide its activity, so
+option (as readers see them). Each choice contributes a 0/1 factor over the few choices that decide its activity, so
 eliminating choices one after another counts spaces of 10^30 architectures exactly, in Python integers.
 """
 
@@ -62,6 +62,33 @@ def eliminate(factors: Sequence[Table], sizes: Sequence[int]) -> Elimination:
     return Elimination(size, tuple(steps), free)
 
 
+def project(factors: Sequence[Table], sizes: Sequence[int], keep: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Return for which option combinations of the choices `keep` (ascending) the product of 0/1 factors is not 0.
+
+    Raises:
+        TableTooLargeError: an intermediate table is too large.
+    """
+    live = list(factors)
+    waiting = {axis for table in live for axis in table.axes} - set(keep)
+    while waiting:
+        axis = min(waiting, key=lambda candidate: (_cells(candidate, live, sizes), candidate))
+        held = [table for table in live if axis in table.axes]
+        live = [table for table in live if axis not in table.axes]
+        axes = joined_axes(held, sizes, MAX_FACTOR_CELLS)
+        joint = _conjunction(held, axes, sizes).any(axis=axes.index(axis))
+        live.append(Table(tuple(other for other in axes if other != axis), joint))
+        waiting.remove(axis)
+    joined_axes([*live, Table(tuple(keep), np.empty(0))], sizes, MAX_FACTOR_CELLS)
+    return _conjunction(live, keep, sizes)
+
+
+def _conjunction(tables: Sequence[Table], axes: Sequence[int], sizes: Sequence[int]) -> npt.NDArray[np.bool_]:
+    result = np.ones([sizes[axis] for axis in axes], dtype=bool)
+    for table in tables:
+        result &= table.spread(axes, sizes).astype(bool)
+    return result
+
+
 def _cells(axis: int, tables: Sequence[Table], sizes: Sequence[int]) -> int:
     axes = {other for table in tables if axis in table.axes for other in table.axes}
     return math.prod(sizes[other] for other in axes)
@@ -106,4 +133,4 @@ def _random_below(bound: int, rng: np.random.Generator) -> int:
             return value
 
 
-__all__ = ["Elimination", "TableTooLargeError", "draw", "eliminate"]
+__all__ = ["Elimination", "TableTooLargeError", "draw", "eliminate", "project"]

@@ -8,7 +8,6 @@ one graph, so they cannot disagree.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ import networkx as nx
 
 from nasforge.identity import fingerprint
 from nasforge.space.graph import Graph, GraphNode
+from nasforge.space.network_id import canonical_rows
 from nasforge.space.node import Body, InputOp, Operator, Types
 from nasforge.space.tensor import TensorType
 
@@ -165,59 +165,8 @@ class Lowered:
 
     @cached_property
     def network_id(self) -> str:
-        """Hash of the computed network: two architectures of one id are the same network when trained alone.
-
-        Inputs of commutative operators are ordered by the hash of what they compute, so graphs that differ only
-        in the names of their inner states agree.
-        """
-        return fingerprint(self._canonical())
-
-    def _canonical(self) -> list[Any]:
-        """Return rows (key, inputs) in an order that does not depend on names; sums of sums are flattened."""
-        below = [self._terms(index) for index in range(len(self.nodes))]
-        hashes: list[str] = []
-        for index, node in enumerate(self.nodes):
-            parts = [hashes[source] for source in below[index]]
-            text = "|".join([_identity(node, len(parts)), *(sorted(parts) if node.op.commutative else parts)])
-            hashes.append(hashlib.blake2b(text.encode(), digest_size=12).hexdigest())
-        numbers: dict[int, int] = {}
-        rows: list[Any] = []
-        for root in (index for _, indices in sorted(self.outputs.items()) for index in indices):
-            stack = [root]
-            while stack:
-                index = stack[-1]
-                node = self.nodes[index]
-                sources = sorted(below[index], key=lambda i: (hashes[i], i)) if node.op.commutative else below[index]
-                waiting = [source for source in sources if source not in numbers]
-                if waiting:
-                    stack.extend(reversed(waiting))
-                    continue
-                stack.pop()
-                if index not in numbers:
-                    numbers[index] = len(rows)
-                    inner = [numbers[source] for source in sources]
-                    rows.append([_identity(node, len(inner)), sorted(inner) if node.op.commutative else inner])
-        return [rows, {name: [numbers[index] for index in indices] for name, indices in sorted(self.outputs.items())}]
-
-    def _terms(self, index: int) -> list[int]:
-        """Return the inputs of a node; those of a sum with the terms of inner sums in their place."""
-        node = self.nodes[index]
-        if not node.op.commutative:
-            return list(node.inputs)
-        terms: list[int] = []
-        stack = list(reversed(node.inputs))
-        while stack:
-            source = stack.pop()
-            if self.nodes[source].op == node.op:
-                stack.extend(reversed(self.nodes[source].inputs))
-            else:
-                terms.append(source)
-        return terms
-
-
-def _identity(node: LoweredNode, count: int) -> str:
-    """Return a node's key without the places of channels, and for sums the number of flattened terms."""
-    return f"{type(node.op).__name__}{count}-{node.output_type}" if node.op.commutative else node.key
+        """Hash of the computed network, see `nasforge.space.network_id`."""
+        return fingerprint(canonical_rows(self.nodes, self.outputs))
 
 
 @final
@@ -302,16 +251,13 @@ class _Lowering:
         types = tuple(self._type(ref) for ref in refs)
         if op.is_zero:
             return _Zero(op.shape(types))
-        cut = tuple(isinstance(ref, _Zero) for ref in refs)
-        if any(cut):
-            kept = op.prune(cut, types)
-            if kept is None:
-                return _Zero(op.shape(types))
-            op, places = kept
-            if op.aliases:
-                return refs[places[0]]
-            refs = [refs[place] for place in places]
-        return self._append(node, op, refs)
+        kept = op.prune(tuple(isinstance(ref, _Zero) for ref in refs), types)
+        if kept is None:
+            return _Zero(op.shape(types))
+        op, places = kept
+        if op.aliases:
+            return refs[places[0]]
+        return self._append(node, op, [refs[place] for place in places])
 
     def _mix(self, node: GraphNode, support: tuple[int, ...]) -> int:
         table = node.fields[0].table

@@ -152,8 +152,18 @@ def _merged(program: Program, late: Sequence[int]) -> list[int]:
     return list(done)
 
 
+def permitted(program: Program, decisions: Sequence[int], index: int) -> tuple[int, ...]:
+    """Return the options that restriction and the earlier choice leave to an active choice."""
+    for link in program.links:
+        if link.choice == index and decisions[link.previous] >= 0:
+            return link.options[decisions[link.previous]]
+    return program.allowed[index]
+
+
 def mutate(program: Program, decisions: Sequence[int], rng: np.random.Generator) -> Decisions | None:
     """Change one active decision to another option and repair what follows; None where nothing can change."""
+    if program.links:
+        return _mutate_linked(program, decisions, rng)
     candidates = [index for index in program.free if decisions[index] >= 0]
     if not candidates:
         return None
@@ -169,11 +179,20 @@ def mutate(program: Program, decisions: Sequence[int], rng: np.random.Generator)
     elif old in options and place >= options.index(old):
         new = options[place + 1]
     changed[index] = new
-    if index in program.steering or program.links:
-        changed = settle(program, changed, rng)
-        if changed == list(decisions):
-            return mutate(program, decisions, rng)
-    return changed
+    return settle(program, changed, rng) if index in program.steering else changed
+
+
+def _mutate_linked(program: Program, decisions: Sequence[int], rng: np.random.Generator) -> Decisions | None:
+    """Mutate where choices constrain others: only to an option that the earlier choice permits, so it stays."""
+    options = {index: permitted(program, decisions, index) for index in program.free if decisions[index] >= 0}
+    others = [(index, [o for o in own if o != decisions[index]]) for index, own in options.items()]
+    candidates = [(index, own) for index, own in others if own]
+    if not candidates:
+        return None
+    index, own = candidates[int(rng.random() * len(candidates))]
+    changed = list(decisions)
+    changed[index] = own[int(rng.random() * len(own))]
+    return settle(program, changed, rng)
 
 
 def crossover(program: Program, first: Sequence[int], second: Sequence[int], rng: np.random.Generator) -> Decisions:
@@ -184,19 +203,18 @@ def crossover(program: Program, first: Sequence[int], second: Sequence[int], rng
 
 
 def neighbours(program: Program, decisions: Sequence[int]) -> Iterator[Decisions]:
-    """Yield all decisions at one changed option; newly active choices take their first allowed option."""
+    """Yield all decisions at one changed option; choices that must follow it take their first possible option."""
     for index in program.free:
         if decisions[index] < 0:
             continue
-        for option in program.allowed[index]:
+        for option in permitted(program, decisions, index):
             if option == decisions[index]:
                 continue
             changed = list(decisions)
             changed[index] = option
-            if index in program.steering or program.links:
+            if index in program.steering:
                 changed = settle(program, changed, _First())  # type: ignore[arg-type]  # only `random` is called
-            if changed != list(decisions):
-                yield changed
+            yield changed
 
 
 @final

@@ -104,10 +104,10 @@ class Operator:
         return self
 
     def prune(self, cut: tuple[bool, ...], inputs: Types) -> tuple[Operator, tuple[int, ...]] | None:
-        """Return what is left when the inputs flagged in `cut` are all zero.
+        """Return what is really computed when the inputs flagged in `cut` (maybe none) are all zero.
 
         None: this node is zero too. Else the operator and the inputs it keeps; a cut one that it keeps is
-        filled with zeros.
+        filled with zeros. An operator that aliases passes on the first input kept.
         """
         if self.keeps_zero and cut and all(cut):
             return None
@@ -158,6 +158,19 @@ class Operator:
             if spec.metadata.get("latency", True) and getattr(self, spec.name) != spec.default
         ]
         return "-".join([type(self).__name__.lower(), *(f"i{source}" for source in inputs), *fields])
+
+    def identity(self, inputs: Types) -> str:
+        """Return a stable text for all that tells networks of this operator apart, trained alone.
+
+        Unlike `key` it holds fields that cost no time (dropout, epsilon, initialisation), but none that only say
+        where weights lie in a supernet (metadata `network: False`).
+        """
+        fields = [
+            f"{spec.name}{_plain(getattr(self, spec.name))}"
+            for spec in dataclasses.fields(self)  # type: ignore[arg-type]  # as above
+            if spec.metadata.get("network", True)
+        ]
+        return "-".join([type(self).__qualname__, *(f"i{source}" for source in inputs), *fields])
 
     def label(self) -> str:
         """Return the short text that drawings and encodings use."""

@@ -21,7 +21,8 @@ from nasforge.space.count import Elimination, draw, eliminate
 from nasforge.space.graph import compile_graph
 from nasforge.space.lower import Lowered, lower
 from nasforge.space.node import Node
-from nasforge.space.table import Table, TableTooLargeError, combine_tables
+from nasforge.space.occurring import canonical_factor, relation_factors
+from nasforge.space.table import Table, TableTooLargeError
 
 Law = Literal["choices", "architectures"]
 METRICS = ("params", "macs", "activation_bytes", "bitops")
@@ -113,21 +114,12 @@ class SearchSpace:
 
     def _factors(self) -> Iterator[Table]:
         """Yield 0/1 tables whose product marks canonical assignments: inactive choices at option 0."""
-        number = {read: index for index, read in enumerate(self.choices)}
-        for index, active in enumerate(self._analysis.active):
+        active = self._analysis.active
+        for index, kept in enumerate(self._allowed):
             options = np.zeros(self.sizes[index], dtype=bool)
-            options[list(self._allowed[index])] = True
-            own = Table((index,), options)
-            first = Table((index,), np.arange(self.sizes[index]) == 0)
-            yield combine_tables(lambda a, o, f: (a & o) | (~a & f), (active, own, first), self.sizes)
-            relation = self.choices[index].relation
-            if relation is not None:
-                before = number[relation.previous]
-                allowed = np.asarray(relation.allowed)
-                axes = (before, index) if before < index else (index, before)
-                pair = Table(axes, allowed if before < index else allowed.T)
-                tables = (active, self._analysis.active[before], pair)
-                yield combine_tables(lambda a, b, p: ~a | ~b | p, tables, self.sizes)
+            options[list(kept)] = True
+            yield canonical_factor(index, active[index], options, self.sizes)
+        yield from relation_factors(self.choices, active, self.sizes)
 
     # Architectures as values
 
@@ -349,7 +341,7 @@ class SearchSpace:
         number = {read: index for index, read in enumerate(self.choices)}
         for index in reversed(self._analysis.order):
             relation = self.choices[index].relation
-            if relation is not None and not self._analysis.active[index].axes:
+            if relation is not None and self._can_be_active(index, allowed):
                 before = number[relation.previous]
                 allowed[before] = tuple(
                     o for o in allowed[before] if any(relation.allowed[o][own] for own in allowed[index])
@@ -359,6 +351,10 @@ class SearchSpace:
                 raise SpaceError(
                     f"the restriction leaves no option to choice '{self.choices[index].name}'; keep at least one."
                 )
+
+    def _can_be_active(self, index: int, allowed: Sequence[Sequence[int]]) -> bool:
+        table = self._analysis.active[index]
+        return bool(table.values[np.ix_(*(sorted({0, *allowed[axis]}) for axis in table.axes))].any())
 
     # Readings
 

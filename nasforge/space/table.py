@@ -34,8 +34,13 @@ class Table:
         """Return a table that depends on no choice."""
         return cls((), np.asarray(value, dtype=dtype))
 
-    def reduced(self) -> Table:
-        """Drop the axes along which nothing changes."""
+    def reduced(self, occurs: npt.NDArray[np.bool_] | None = None) -> Table:
+        """Drop the axes along which nothing changes, looking only at cells that occur (all without a mask).
+
+        Cells that do not occur take the value of one that does.
+        """
+        if occurs is not None and not occurs.all() and occurs.any():
+            return self._reduced_where(occurs)
         axes, values = list(self.axes), self.values
         for place in range(len(axes) - 1, -1, -1):
             first = values.take([0], axis=place)
@@ -43,6 +48,15 @@ class Table:
                 values = first.squeeze(place)
                 del axes[place]
         return Table(tuple(axes), values)
+
+    def _reduced_where(self, occurs: npt.NDArray[np.bool_]) -> Table:
+        axes, values = list(self.axes), self.values
+        for place in range(len(axes) - 1, -1, -1):
+            first = np.take_along_axis(values, occurs.argmax(axis=place, keepdims=True), axis=place)
+            if ((values == first) | ~occurs).all():
+                values, occurs = first.squeeze(place), occurs.any(axis=place)
+                del axes[place]
+        return Table(tuple(axes), np.where(occurs, values, values[occurs].flat[0]))
 
     def at(self, decisions: Sequence[int]) -> Any:
         """Return the value for one row of decisions; inactive ones (-1) count as their first option."""
@@ -95,18 +109,34 @@ def both(first: Table, second: Table, sizes: Sequence[int]) -> Table:
     return combine_tables(np.logical_and, (first, second), sizes)
 
 
-def apply_rows(function: Callable[..., int], tables: Sequence[Table], sizes: Sequence[int]) -> Table:
-    """Apply a Python function of integers cell by cell, calling it once for each distinct combination."""
+def apply_rows(
+    function: Callable[..., int],
+    tables: Sequence[Table],
+    sizes: Sequence[int],
+    occurs: Callable[[Sequence[int]], npt.NDArray[np.bool_] | None] = lambda axes: None,
+) -> Table:
+    """Apply a Python function of integers cell by cell, calling it once for each distinct combination.
+
+    Args:
+        function: of one value per table.
+        tables: its arguments.
+        sizes: number of options of each choice.
+        occurs: gives, for axes, the mask of cells that can occur; the function is called for no others.
+    """
     axes = joined_axes(tables, sizes)
     shape = tuple(sizes[axis] for axis in axes)
     if not tables:
         return Table.constant(function())
-    key: Any = np.zeros((), dtype=np.int64)
-    for table in tables:
-        low = int(table.values.min())
-        key = key * (int(table.values.max()) - low + 1) + (table.spread(axes, sizes) - low)
-    flat = np.broadcast_to(key, shape).reshape(-1)
-    _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
-    columns = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1)[first] for table in tables]
-    results = np.asarray([function(*(int(cell) for cell in row)) for row in zip(*columns, strict=True)])
-    return Table(axes, results[inverse.reshape(-1)].reshape(shape)).reduced()
+    columns = np.stack([np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables])
+    mask = occurs(axes)
+    places = np.arange(columns.shape[1]) if mask is None else np.flatnonzero(mask)
+    key: Any = np.zeros(len(places), dtype=np.int64)
+    for column in columns[:, places]:
+        low = int(column.min())
+        key = key * (int(column.max()) - low + 1) + (column - low)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    rows = columns[:, places[first]].T
+    results = np.asarray([function(*row) for row in rows.tolist()])
+    values = np.full(columns.shape[1], results[0])
+    values[places] = results[inverse.reshape(-1)]
+    return Table(axes, values.reshape(shape)).reduced(mask)
