@@ -1,7 +1,7 @@
 """`evolution`: regularised evolution (Real et al. 2019, algorithm 1).
 
 population <- P random architectures
-repeat: parent <- best of S drawn from the population
+repeat: parent <- best of S drawn from the population, with replacement
         child  <- mutate(parent), evaluated and added
         the oldest of the population dies
 """
@@ -26,6 +26,8 @@ from nasforge.strategy.selection import tournament
 class RegularisedEvolution(Strategy):
     """Evolution in which age, not failure, kills.
 
+    The article's search has `population=100 sample=25`; the defaults are for budgets of some ten evaluations.
+
     Attributes:
         population: P, architectures alive.
         sample: S, contestants of a tournament.
@@ -42,7 +44,8 @@ class RegularisedEvolution(Strategy):
         """Check the options."""
         if not 1 <= self.sample <= self.population:
             raise UsageError(
-                f"evolution was given sample={self.sample} and population={self.population}; expected 1 <= sample <= population."
+                f"evolution was given sample={self.sample} and population={self.population}; "
+                "expected 1 <= sample <= population."
             )
 
     def setup(self, problem: Problem) -> None:

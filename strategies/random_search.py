@@ -1,4 +1,4 @@
-"""`random`: different architectures within the limits, uniformly by the space's law; the baseline of every comparison."""
+"""`random`: different architectures within the limits, by the space's own law; the baseline of every comparison."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from nasforge.space import Architecture
-from nasforge.strategy import Evaluation, Proposal, Strategy
+from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
 
 
 @final
@@ -23,6 +23,11 @@ class RandomSearch(Strategy):
 
     tries: int = 200
     _seen: set[Architecture] = field(default_factory=set, init=False, repr=False)
+
+    def setup(self, problem: Problem) -> None:
+        """Start with nothing proposed."""
+        super().setup(problem)
+        self._seen = set()
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
         """Propose up to `n` architectures that were not proposed before."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -100,6 +101,9 @@ def convert(value: Any, kind: Any, what: str) -> Any:
         UsageError: the value is of another kind.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType) and type(None) in arguments:
+        rest = [each for each in arguments if each is not type(None)]
+        return value if value is None or len(rest) != 1 else convert(value, rest[0], what)
     accepted = True
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -7,7 +7,7 @@ state and the generator it is handed, so a run resumes by replaying what was tol
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -87,11 +87,12 @@ class Problem:
                 total += np.maximum(0.0, self.costs[limit.metric].batch(decisions) / max(limit.bound, 1e-12) - 1.0)
         return total
 
-    def sample(self, rng: np.random.Generator, batch: int = 256, rounds: int = 40) -> Architecture:
+    def sample(self, rng: np.random.Generator, batch: int = 256) -> Architecture:
         """Draw an architecture that meets all cost limits.
 
-        Rejection first, which keeps the space's own distribution; then a descent on the violation from
-        the least offending sample, for limits that few architectures meet.
+        Rejection first, which keeps the space's own distribution; for limits that few architectures meet, a descent on
+        the violation from the least offending sample and from the cheapest architectures, then a random walk within
+        the limits.
 
         Raises:
             InfeasibleError: nothing within the limits was found; the message gives the best cost seen.
@@ -105,28 +106,46 @@ class Problem:
             inside = np.flatnonzero(violation <= 0)
             if len(inside):
                 return self.space.from_decisions(decisions[inside[0]])
-        current, best = decisions[int(violation.argmin())], float(violation.min())
-        for _ in range(rounds):
-            near = [current_neighbour.decisions for current_neighbour in self._some_neighbours(current, rng)]
+        closest = self.space.from_decisions(decisions[int(violation.argmin())])
+        for start in (closest, *self._cheapest(limited)):
+            found = self._descend(start)
+            if self.feasible(found):
+                return self._wander(found, rng)
+            closest = min(closest, found, key=lambda a: float(self.violation(np.asarray([a.decisions]))[0]))
+        raise InfeasibleError(self._infeasible_sentence(limited, closest))
+
+    def _cheapest(self, limited: Sequence[Constraint]) -> Iterator[Architecture]:
+        """Yield, for each limited cost, the cheapest architecture that changing one decision at a time leads to."""
+        for limit in limited:
+            cost, start = self.costs[limit.metric], self.space.smallest()
+            while (near := min(self.space.neighbours(start), key=cost, default=start)) is not start:
+                if cost(near) >= cost(start):
+                    break
+                start = near
+            yield start
+
+    def _descend(self, current: Architecture) -> Architecture:
+        """Follow the least violation among the neighbours until the limits are met or nothing is gained."""
+        least = float(self.violation(np.asarray([current.decisions]))[0])
+        while least > 0:
+            near = list(self.space.neighbours(current))
             if not near:
                 break
-            moved = np.asarray(near, dtype=decisions.dtype)
-            violation = self.violation(moved)
-            inside = np.flatnonzero(violation <= 0)
-            if len(inside):
-                return self.space.from_decisions(moved[int(rng.choice(inside))])
-            if violation.min() >= best:
+            violation = self.violation(np.asarray([each.decisions for each in near]))
+            if violation.min() >= least:
                 break
-            current, best = moved[int(violation.argmin())], float(violation.min())
-        raise InfeasibleError(self._infeasible_sentence(limited, current))
+            current, least = near[int(violation.argmin())], float(violation.min())
+        return current
 
-    def _some_neighbours(self, decisions: np.ndarray, rng: np.random.Generator) -> list[Architecture]:
-        near = list(self.space.neighbours(self.space.from_decisions(decisions)))
-        rng.shuffle(near)  # type: ignore[arg-type]  # numpy shuffles lists, its stubs know arrays only
-        return near
+    def _wander(self, current: Architecture, rng: np.random.Generator) -> Architecture:
+        """Walk at random within the limits, twice as many steps as there are choices."""
+        for _ in range(2 * len(self.space.choices)):
+            moved = self.space.mutate(current, rng)
+            if self.feasible(moved):
+                current = moved
+        return current
 
-    def _infeasible_sentence(self, limited: Sequence[Constraint], decisions: np.ndarray) -> str:
-        architecture = self.space.from_decisions(decisions)
+    def _infeasible_sentence(self, limited: Sequence[Constraint], architecture: Architecture) -> str:
         parts = [
             f"{limit.metric} <= {limit.bound:g} (the least found is {self.costs[limit.metric](architecture):g})"
             for limit in limited

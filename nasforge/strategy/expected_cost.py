@@ -25,11 +25,12 @@ def expected_cost(cost: Cost, probabilities: Mapping[int, torch.Tensor], decisio
         raise IncompatibleError(
             f"cost '{cost.metric}' is no sum of tables here, so it has no expectation; use another strategy."
         )
-    total = torch.tensor(cost.constant, dtype=torch.get_default_dtype())
+    like = next(iter(probabilities.values()), torch.zeros(()))
+    total = like.new_tensor(cost.constant)
     for table in cost.tables:
-        value = torch.as_tensor(table.values, dtype=total.dtype)
+        value = torch.as_tensor(table.values, dtype=total.dtype, device=total.device)
         for axis in reversed(table.axes):
             weights = probabilities.get(axis)
-            value = value[..., max(decisions[axis], 0)] if weights is None else value @ weights.to(value.dtype)
+            value = value[..., max(decisions[axis], 0)] if weights is None else value @ weights
         total = total + value
     return total

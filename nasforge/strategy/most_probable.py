@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +11,16 @@ import numpy.typing as npt
 from nasforge.space import Architecture
 from nasforge.strategy.base import Problem
 
+Lost = Callable[[npt.NDArray[np.int16]], npt.NDArray[np.float64]]
+
 
 def most_probable(
     problem: Problem, log_probabilities: Sequence[npt.NDArray[np.float64]], count: int, visited: int = 4000
 ) -> list[Architecture]:
     """Return up to `count` feasible architectures, likeliest first.
 
-    Exact as long as enough are among the `visited` likeliest; where the limits are so tight that they are not, a
-    price on the violation is raised until feasible ones appear, and each is then improved option by option.
+    Exact as long as enough are among the `visited` likeliest; where the limits are so tight that none is, a price on
+    the violation is raised until feasible ones appear, and the best is then improved option by option.
 
     Args:
         problem: space and limits; all choices are always active.
@@ -49,7 +51,7 @@ def _by_probability(logs: Sequence[npt.NDArray[np.float64]]) -> Iterator[list[in
         yield [int(order[rank]) for order, rank in zip(orders, ranks, strict=True)]
         for place in range(first, len(ranks)):
             rank = ranks[place] + 1
-            if rank < len(losses[place]):
+            if rank < len(losses[place]) and losses[place][rank] < np.inf:  # infinite: taken away by restriction
                 step = losses[place][rank] - losses[place][rank - 1]
                 heapq.heappush(heap, (lost + step, (*ranks[:place], rank, *ranks[place + 1 :]), place))
 
@@ -61,14 +63,13 @@ def _priced(problem: Problem, logs: Sequence[npt.NDArray[np.float64]], count: in
     found: dict[Architecture, float] = {}
 
     def lost(rows: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
-        return -sum(logs[place][rows[:, place]] for place in range(len(logs)))  # type: ignore[operator,return-value]  # arrays
+        return -sum(logs[place][rows[:, place]] for place in range(len(logs)))  # type: ignore[return-value]  # arrays
 
     for price in np.geomspace(1.0, 1e5, 11):
         current = np.asarray(best, dtype=np.int16)
         value = np.inf
         while True:
-            near = np.asarray([a.decisions for a in space.neighbours(space.from_decisions(current))], dtype=np.int16)
-            rows = np.concatenate([current[None], near])
+            rows = np.concatenate([current[None], _near(problem, space.from_decisions(current))])
             scores = lost(rows) + price * problem.violation(rows)
             place = int(scores.argmin())
             inside = np.flatnonzero(problem.violation(rows) <= 0)
@@ -78,5 +79,28 @@ def _priced(problem: Problem, logs: Sequence[npt.NDArray[np.float64]], count: in
                 break
             current, value = rows[place], float(scores[place])
     if not found:
-        return [problem.sample(np.random.default_rng(0))]
+        drawn = problem.sample(np.random.default_rng(0))
+        found = {drawn: float(lost(np.asarray([drawn.decisions], dtype=np.int16))[0])}
+    _improve(problem, lost, found)
     return sorted(found, key=lambda a: (found[a], a.decisions))[:count]
+
+
+def _improve(problem: Problem, lost: Lost, found: dict[Architecture, float]) -> None:
+    """Add to `found` what changing one option of the best gains, as long as it stays within the limits."""
+    best = min(found, key=lambda a: (found[a], a.decisions))
+    while True:
+        near = _near(problem, best)
+        if not len(near):
+            return
+        scores = np.where(problem.violation(near) <= 0, lost(near), np.inf)
+        place = int(scores.argmin())
+        if not scores[place] < found[best] - 1e-12:
+            return
+        best = problem.space.from_decisions(near[place])
+        found[best] = float(scores[place])
+
+
+def _near(problem: Problem, architecture: Architecture) -> npt.NDArray[np.int16]:
+    """Return the decisions of all neighbours, (n, choices)."""
+    rows = [each.decisions for each in problem.space.neighbours(architecture)]
+    return np.asarray(rows, dtype=np.int16).reshape(-1, len(architecture.decisions))

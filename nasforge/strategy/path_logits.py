@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from nasforge.errors import IncompatibleError
 from nasforge.space import Architecture, SearchSpace
 
 
@@ -19,45 +18,36 @@ class PathLogits(nn.Module):
     """One vector of logits `alpha` for each choice of a space, drawn from N(0, 1e-3).
 
     Args:
-        space: all of its choices must be choices of operator that are always active.
+        space: all of its choices are choices of operator that are always active (see `path_training.check_paths`).
         seed: of the initial values.
-
-    Raises:
-        IncompatibleError: a choice of another kind, or a conditional one.
     """
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         """Make the logits."""
         super().__init__()
-        for read, active in zip(space.choices, space.analysis.active, strict=True):
-            if read.kind != "operator" or active.axes:
-                raise IncompatibleError(
-                    f"choice '{read.name}' of space '{space.name}' is no choice of operator that is always active; "
-                    "use a strategy that handles it, see `nasforge list --compatible`."
-                )
         self.space = space
         rng = np.random.default_rng(seed)
         self.alphas = nn.ParameterList(
             nn.Parameter(torch.from_numpy(rng.normal(0.0, 1e-3, len(read.options))).float()) for read in space.choices
         )
-        self.forbidden = [
-            torch.tensor([option not in space.allowed[i] for option in range(len(read.options))])
-            for i, read in enumerate(space.choices)
-        ]
+        for i, read in enumerate(space.choices):
+            taken_away = [option not in space.allowed[i] for option in range(len(read.options))]
+            self.register_buffer(f"forbidden{i}", torch.tensor(taken_away), persistent=False)
 
     def logits(self, choice: int) -> torch.Tensor:
         """Return alpha of a choice, -infinity at options that restriction has taken away."""
-        return self.alphas[choice].masked_fill(self.forbidden[choice], float("-inf"))
+        alpha: torch.Tensor = self.alphas[choice]
+        return alpha.masked_fill(self.get_buffer(f"forbidden{choice}"), float("-inf"))
 
     def probabilities(self) -> list[npt.NDArray[np.float64]]:
         """Return softmax(alpha) of every choice."""
         with torch.no_grad():
-            return [torch.softmax(self.logits(i).double(), 0).numpy() for i in range(len(self.alphas))]
+            return [torch.softmax(self.logits(i).double(), 0).cpu().numpy() for i in range(len(self.alphas))]
 
     def log_probabilities(self) -> list[npt.NDArray[np.float64]]:
         """Return log softmax(alpha) of every choice."""
         with torch.no_grad():
-            return [torch.log_softmax(self.logits(i).double(), 0).numpy() for i in range(len(self.alphas))]
+            return [torch.log_softmax(self.logits(i).double(), 0).cpu().numpy() for i in range(len(self.alphas))]
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """Draw every choice from its distribution."""

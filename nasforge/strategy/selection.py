@@ -14,13 +14,13 @@ from nasforge.goals import dominates
 
 
 def tournament(losses: Sequence[float], size: int, rng: np.random.Generator) -> int:
-    """Return the index of the least loss among `size` contestants drawn without replacement.
+    """Return the index of the least loss among `size` contestants drawn with replacement (Real et al. 2019).
 
-    >>> tournament([3.0, 1.0, 2.0], 3, np.random.default_rng(0))
+    >>> tournament([3.0, 1.0, 2.0], 50, np.random.default_rng(0))
     1
     """
-    contestants = rng.choice(len(losses), size=min(size, len(losses)), replace=False)
-    return int(min(contestants, key=lambda index: (losses[index], index)))
+    contestants: list[int] = rng.integers(len(losses), size=size).tolist()
+    return min(contestants, key=lambda index: (losses[index], index))
 
 
 def non_dominated_fronts(losses: npt.ArrayLike) -> list[list[int]]:

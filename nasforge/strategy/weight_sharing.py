@@ -97,8 +97,9 @@ class WeightSharing(Strategy):
 
     The loop calls `setup`, `modules`, `optimisers`, then `step` for every step of every phase, then
     `ask`/`tell` until nothing is proposed. The default `ask` proposes what `derive` returns, once.
-    All state that must survive a kill is in `modules` (torch), `optimisers`, or `snapshot`. A strategy may
-    keep references to the modules it returned: the loop loads checkpoints into them in place.
+    All state of the training that must survive a kill is in `modules` and `optimisers` (a number goes into a buffer);
+    `snapshot` is of `ask` and `tell`, as in any strategy. A strategy may keep references to the modules it returned:
+    the loop loads checkpoints into them in place.
 
     Class attributes:
         retrain: whether finalists are trained from scratch; False: they keep the inherited weights.
@@ -107,6 +108,12 @@ class WeightSharing(Strategy):
 
     evaluator: ClassVar[str] = "shared"
     retrain: ClassVar[bool] = True
+    _derived: list[Architecture] | None = None
+
+    def setup(self, problem: Problem) -> None:
+        """Take the problem; nothing is derived yet."""
+        super().setup(problem)
+        self._derived = None
 
     @abstractmethod
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
@@ -139,11 +146,10 @@ class WeightSharing(Strategy):
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
         """Propose what `derive` returns, best first, then nothing."""
-        derived: list[Architecture] | None = getattr(self, "_derived", None)
-        if derived is None:
-            derived = self.derive()
-        self._derived = derived[n:]
-        return [Proposal(architecture) for architecture in derived[:n]]
+        if self._derived is None:
+            self._derived = self.derive()
+        given, self._derived = self._derived[:n], self._derived[n:]
+        return [Proposal(architecture) for architecture in given]
 
     def tell(self, results: Sequence[Evaluation]) -> None:
         """Learn nothing: the weights hold what was learnt."""
