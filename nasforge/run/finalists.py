@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final, final
 
 from nasforge.build import build_network, export_onnx
@@ -22,7 +23,7 @@ MEASURED: Final = "latency_ms"
 
 
 @final
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Finalist:
     """An evaluated architecture on its way to being the result.
 
@@ -43,6 +44,8 @@ class Finalist:
 def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Listener) -> list[Finalist]:
     """Measure the best, a few at a time, until one is within the latency limit.
 
+    After a miss the next are the best of those that should be within, going by how far predictions were off so far.
+
     Returns:
         All that were measured, best first; only the first few, unmeasured, where the target cannot measure here.
     """
@@ -50,15 +53,29 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
     source = setup.weights_of_evaluations
     if setup.target.available() is not None:
         return [_finalist(setup, each, source) for each in ranking[:count]]
+    remaining = [_finalist(setup, each, source) for each in ranking]
+    places = {id(each): place for place, each in enumerate(remaining)}
     found: list[Finalist] = []
-    for begin in range(0, min(len(ranking), ROUNDS * count), count):
+    for _ in range(ROUNDS):
+        batch = _next(remaining, found, limit)[:count]
+        if not batch:
+            break
         listener.stage("measuring", 1.0)
-        batch = [_finalist(setup, each, source) for each in ranking[begin : begin + count]]
         _measure(setup, batch, listener)
         found += batch
         if any(each.within(limit) for each in batch):
             break
-    return found
+        remaining = [each for each in remaining if each not in batch]
+    return sorted(found, key=lambda each: places[id(each)])
+
+
+def _next(remaining: Sequence[Finalist], measured: Sequence[Finalist], limit: float | None) -> list[Finalist]:
+    """Return who should be measured next: the best that are likely within the limit, or else the fastest."""
+    if limit is None or not measured or any(PREDICTED not in each.metrics for each in [*remaining, *measured]):
+        return list(remaining)
+    off = median(each.metrics[MEASURED] / max(each.metrics[PREDICTED], 1e-12) for each in measured)
+    likely = [each for each in remaining if each.metrics[PREDICTED] * off <= limit]
+    return likely or sorted(remaining, key=lambda each: each.metrics[PREDICTED])
 
 
 def _finalist(setup: Setup, evaluation: Evaluation, source: str) -> Finalist:

@@ -63,9 +63,12 @@ class RunFolder:
                 "--out."
             ) from error
         remove_parts(path)
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        try:
+            self._lock.truncate(0)
+            self._lock.write(str(os.getpid()))
+            self._lock.flush()
+        except OSError as error:
+            raise folder_error(path / _LOCK, error) from error
 
     @classmethod
     def create(cls, path: str | Path | None, name: str = "run") -> RunFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import warnings
 from collections.abc import Iterator, Mapping
@@ -47,10 +48,14 @@ class LogFile(Listener):
 
     def closed(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._end_stage()
-            file, self._file = self._file, None
-            file.close()
+        self._end_stage()
+        self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _end_stage(self) -> None:
         if self._figures:
@@ -63,8 +68,12 @@ class LogFile(Listener):
         if self._file is None:
             self._kept.append(line)
             return
-        self._file.write(line)
-        self._file.flush()
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError:
+            self._close()
+            raise
 
 
 @contextmanager
