@@ -156,7 +156,8 @@ def _architecture(
     except NasforgeError as error:
         notes[ARCHITECTURE] = f"{error} The drawing is left out."
         return None, None
-    if best is not None and lowered.network_id != best.network_id:
-        notes[ARCHITECTURE] = f"{ARCHITECTURE} holds another network than {RESULT} names; the drawing is left out."
-        return artifact, None
+    found = {str(key): str(value) for key, value in artifact.space.describe(artifact.architecture).items()}
+    if best is not None and found != best.decisions:
+        notes[ARCHITECTURE] = f"{ARCHITECTURE} holds another architecture than {RESULT} names; the drawing is left out."
+        return None, None
     return artifact, lowered

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element
-from nasforge.report.quantity import NOTHING, quantity, seconds_text, short_count, text_of
+from nasforge.report.quantity import NOTHING, quantity, seconds_text, short_count, text_of, words
 
 MEASURED: Final = "latency_ms"
 PREDICTED: Final = "latency_ms_predicted"
@@ -88,7 +88,7 @@ def _cards(contents: Contents) -> Markup | None:
     predicted = best.metrics.get(PREDICTED)
     also = f"{limit}, predicted {text_of(PREDICTED, predicted)}" if measured and predicted is not None else limit
     cards = [
-        _card(_named(metric), quantity(metric, best.metrics.get(metric)), _split(best, metric)),
+        _card(words(metric), quantity(metric, best.metrics.get(metric)), _split(best, metric)),
         _card(
             f"latency, {'measured' if measured else 'predicted'}", quantity(latency, best.metrics.get(latency)), also
         ),
@@ -98,10 +98,6 @@ def _cards(contents: Contents) -> Markup | None:
         int8 = quantity("accuracy_int8", best.metrics["accuracy_int8"])
         cards.insert(1, _card("accuracy of the INT8 file", int8, "model.int8.onnx"))
     return element("div", *cards, class_="cards")
-
-
-def _named(metric: str) -> str:
-    return metric.replace("_valid", "").replace("_", " ")
 
 
 def _split(best: Entry, metric: str) -> str:

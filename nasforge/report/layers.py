@@ -6,6 +6,7 @@ longest path, the spine, stands on a straight line, so a chain with shortcuts lo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
@@ -58,10 +59,7 @@ def arrange(inputs: Sequence[Sequence[int]], widths: Sequence[float]) -> Layers:
     for sources in inputs:
         depth.append(1 + max((depth[source] for source in sources), default=-1))
     items = [Item(node, depth[node], widths[node], [], []) for node in range(len(inputs))]
-    edges = []
-    for node, sources in enumerate(inputs):
-        for source in sources:
-            edges.append(_edge(items, source, node))
+    edges = [_edge(items, source, node) for node, sources in enumerate(inputs) for source in sources]
     rows: list[list[int]] = [[] for _ in range(1 + max(depth, default=-1))]
     for index, item in enumerate(items):
         rows[item.layer].append(index)
@@ -78,7 +76,7 @@ def _edge(items: list[Item], source: int, target: int) -> tuple[int, ...]:
         items.append(Item(None, layer, LANE, [], []))
         path.append(len(items) - 1)
     path.append(target)
-    for first, second in zip(path, path[1:], strict=False):
+    for first, second in itertools.pairwise(path):
         items[first].after.append(second)
         items[second].before.append(first)
     return tuple(path)
@@ -119,7 +117,7 @@ def _ordered(items: Sequence[Item], rows: list[list[int]]) -> list[list[int]]:
 
 def _crossings(items: Sequence[Item], rows: Sequence[Sequence[int]]) -> int:
     total = 0
-    for upper, lower in zip(rows, rows[1:], strict=False):
+    for upper, lower in itertools.pairwise(rows):
         place = {index: at for at, index in enumerate(lower)}
         ends = [place[target] for index in upper for target in sorted(items[index].after, key=place.__getitem__)]
         total += sum(a > b for at, a in enumerate(ends) for b in ends[at + 1 :])
@@ -144,10 +142,10 @@ def _place(items: Sequence[Item], rows: Sequence[Sequence[int]], spine: set[int]
 def _settle(items: Sequence[Item], row: Sequence[int], wanted: Sequence[float], spine: set[int]) -> None:
     """Minimise the squared distance to the wanted places, order and gaps kept (pool adjacent violators)."""
     offsets = [0.0]
-    for left, right in zip(row, row[1:], strict=False):
+    for left, right in itertools.pairwise(row):
         offsets.append(offsets[-1] + (items[left].width + items[right].width) / 2 + GAP)
     pools: list[tuple[float, float, int]] = []
-    for index, want, offset in zip(row, wanted, offsets, strict=False):
+    for index, want, offset in zip(row, wanted, offsets, strict=True):
         value, weight, count = want - offset, _SPINE_WEIGHT if index in spine else 1.0, 1
         while pools and pools[-1][0] > value:
             earlier, mass, several = pools.pop()
@@ -155,7 +153,7 @@ def _settle(items: Sequence[Item], row: Sequence[int], wanted: Sequence[float], 
             weight, count = weight + mass, count + several
         pools.append((value, weight, count))
     settled = [value for value, _, count in pools for _ in range(count)]
-    for index, value, offset in zip(row, settled, offsets, strict=False):
+    for index, value, offset in zip(row, settled, offsets, strict=True):
         items[index].x = value + offset
 
 
@@ -210,7 +208,7 @@ def _split(count: int, columns: int, breaks: Sequence[int]) -> list[range]:
         if later:
             edges.append(min(later, key=lambda at: (abs(at - wanted), at)))
     edges.append(count)
-    return [range(begin, end) for begin, end in zip(edges, edges[1:], strict=False)]
+    return [range(begin, end) for begin, end in itertools.pairwise(edges)]
 
 
 def extent(layers: Layers, part: range) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from typing import Final, final
+from typing import Final, TypeGuard, final
 
 _EMPTY: Final = frozenset({"br", "col", "hr", "img", "meta", "path", "rect", "circle", "line"})
 
@@ -33,8 +33,9 @@ def escaped(text: object) -> Markup:
 
 def _allowed(character: str) -> bool:
     code = ord(character)
-    return character in "\t\n\r" or (32 <= code and not 0x7F <= code <= 0x9F and not 0xD800 <= code <= 0xDFFF
-                                     and code not in (0xFFFE, 0xFFFF))  # fmt: skip
+    if code < 32:
+        return character in "\t\n\r"
+    return not (0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF))
 
 
 def joined(parts: Iterable[Content], between: str = "") -> Markup:
@@ -62,7 +63,8 @@ def element(name: str, *content: Content, **attributes: object) -> Markup:
 
 def table(header: Iterable[Content], rows: Iterable[Iterable[Content]], class_: str | None = None) -> Markup:
     """Return a table in a box that scrolls sideways by itself; a row may be `tr` markup already."""
-    head = element("tr", *(element("th", each, scope="col") for each in header))
+    heads = (each if _is_cell(each) else element("th", each, scope="col") for each in header)
+    head = element("tr", *heads)
     body = [each if isinstance(each, Markup) else element("tr", *(cell(part) for part in each)) for each in rows]
     inside = element("table", element("thead", head), element("tbody", *body), class_=class_)
     return element("div", inside, class_="scroll")
@@ -70,6 +72,8 @@ def table(header: Iterable[Content], rows: Iterable[Iterable[Content]], class_: 
 
 def cell(content: Content) -> Markup:
     """Return a table cell; one that is markup of a cell already stays as it is."""
-    if isinstance(content, Markup) and content.startswith(("<td", "<th")):
-        return content
-    return element("td", content)
+    return content if _is_cell(content) else element("td", content)
+
+
+def _is_cell(content: Content) -> TypeGuard[Markup]:
+    return isinstance(content, Markup) and content.startswith(("<td", "<th"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ _FLAGS: Final = {
 }  # fmt: skip
 _ALWAYS: Final = ("space.name", "strategy.name", "target.name", "data", "budget", "seed")
 _NEVER: Final = ("out",)
+NONE: Final = "none"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./-][A-Za-z0-9_./:+-]*")
 
 
@@ -55,7 +56,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list) and value:
         yield path, ", ".join(text for each in value for _, text in flat(each))
     elif value is None or value == {} or value == []:
-        yield path, "none"
+        yield path, NONE
     else:
         yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -68,29 +69,25 @@ def _pairs(values: Mapping[str, Any]) -> Markup:
     return _list(flat(values))
 
 
-def _list(pairs: Iterator[tuple[str, Content]] | list[tuple[str, Content]] | Iterator[tuple[str, str]]) -> Markup:
+def _list(pairs: Iterable[tuple[str, Content]]) -> Markup:
     rows = [element("div", element("dt", key.replace("_", " ")), element("dd", text)) for key, text in pairs]
     return element("dl", *rows)
 
 
 def _asked(contents: Contents) -> Markup:
-    """Return the settings, and the options that were left at their defaults."""
+    """Return the settings, and folded away the options that were left at their defaults."""
     result = contents.result
     given: Mapping[str, Any] = contents.config or {key: result[key] for key in _PLUGS}
-    rows: list[tuple[str, Content]] = [(key, text) for key, text in flat(given) if not _empty(given, key)]
-    rows.append(("space.fingerprint", str(result["space"].get("fingerprint", NOTHING))))
+    rows: list[tuple[str, Content]] = [(key, text) for key, text in flat(given) if text != NONE]
+    rows.insert(1, ("space.fingerprint", str(result["space"].get("fingerprint", NOTHING))))
+    defaults: list[tuple[str, Content]] = []
     if result["nasforge"] == version("nasforge"):
         for kind in ("space", "strategy"):
-            rows += [(f"{kind}.{key}", text) for key, text in _defaults(kind, given.get(kind))]
-    order = [*_PLUGS]
-    return _list(
-        sorted(rows, key=lambda row: order.index(head) if (head := row[0].split(".")[0]) in order else len(order))
-    )
-
-
-def _empty(given: Mapping[str, Any], key: str) -> bool:
-    """Say whether a setting is an empty group, which says nothing."""
-    return key in given and given[key] in ({}, [], None)
+            defaults += [(f"{kind}.{key}", text) for key, text in _defaults(kind, given.get(kind))]
+    if not defaults:
+        return _list(rows)
+    summary = element("summary", f"{len(defaults)} options left at their defaults")
+    return joined([_list(rows), element("details", summary, _list(defaults))])
 
 
 def _defaults(kind: str, plug: Any) -> list[tuple[str, Content]]:
@@ -101,15 +98,14 @@ def _defaults(kind: str, plug: Any) -> list[tuple[str, Content]]:
         known = option_defaults(_PLUGS[kind], plug["name"])
     except NasforgeError:
         return []  # the run came from another machine, or from Python with an object
-    shown = {key: value for key, value in known.items() if key not in plug}
-    return [(key, joined([f"{value} ", element("small", "default")])) for key, value in shown.items()]
+    return [(key, NONE if value is None else str(value)) for key, value in known.items() if key not in plug]
 
 
 def _splits(contents: Contents) -> Markup:
     result, best = contents.result, contents.best
     config = contents.config or {}
     rows: list[tuple[str, Content]] = [("data", str(result["task"].get("data", NOTHING)))]
-    rows += list(flat(config.get("data_options") or {}))
+    rows += list(flat(config["data_options"])) if config.get("data_options") else []
     if contents.artifact is not None:
         shape = "\N{MULTIPLICATION SIGN}".join(map(str, contents.artifact.input_shape))
         rows += [("input", shape), ("classes", str(contents.artifact.classes))]

@@ -63,11 +63,7 @@ def page(contents: Contents) -> str:
 
 
 def embedded_json(value: Any) -> str:
-    """Return JSON that is safe inside a script element.
-
-    >>> embedded_json("</script>")
-    '"\\\\u003c/script\\\\u003e"'
-    """
+    """Return JSON that is safe inside a script element: nothing in it can end the element or open another."""
     text = json.dumps(finite(value), ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.journal import Told
 from nasforge.report.markup import escaped
-from nasforge.report.quantity import text_of
+from nasforge.report.quantity import is_share, text_of, words
 
 PREDICTED: Final = "latency_ms_predicted"
 MANY: Final = 3000
@@ -52,9 +52,10 @@ def pareto_figure(contents: Contents) -> Figure | None:
     winner = _winner(contents, metric, cost)
     if winner is not None:
         traces.append(winner)
-    layout = _layout(_COST_TITLES.get(cost, cost), _title(contents))
+    layout = _layout(_COST_TITLES.get(cost, cost), metric)
     if contents.limit_ms is not None and cost == PREDICTED:
-        layout |= _limit(contents.limit_ms)
+        costs = [each.metrics[cost] for each in front] + [each.metrics[cost] for each in cloud]
+        _mark_limit(layout, contents.limit_ms, costs)
     return {"data": traces, "layout": layout}
 
 
@@ -69,7 +70,7 @@ def curve_figure(contents: Contents) -> Figure | None:
     values = [each.metrics[metric] for each in scored]
     failed = [each for each in contents.told if each.error is not None]
     best = _best_so_far(numbers, list(itertools.accumulate(values, better)), metric)
-    layout = _layout("evaluations", _title(contents))
+    layout = _layout("evaluation", metric)
     layout["xaxis"] |= {"rangemode": "tozero", "tickformat": ",d"} | ({"dtick": 1} if len(scored) <= 12 else {})
     shown = _thinned(scored)
     places = [each.number + 1 for each in shown]
@@ -107,11 +108,6 @@ def _thinned(told: Sequence[Told]) -> Sequence[Told]:
 
 def _name(name: str, shown: Sequence[Told], of: Sequence[Told]) -> str:
     return name if len(shown) == len(of) else f"{name} ({len(shown):,} of {len(of):,} shown)"
-
-
-def _title(contents: Contents) -> str:
-    metric = contents.objective.metric
-    return f"{escaped(metric)} in the search"
 
 
 def _evaluations(cloud: Sequence[Told], metric: str, cost: str) -> Figure:
@@ -169,14 +165,23 @@ def _winner(contents: Contents, metric: str, cost: str) -> Figure | None:
     }
 
 
-def _limit(limit_ms: float) -> Figure:
+def _mark_limit(layout: Figure, limit_ms: float, costs: Sequence[float]) -> None:
+    """Draw the limit, and make the axis long enough to show it."""
+    low, high = min([*costs, limit_ms]), max([*costs, limit_ms])
+    margin = 0.06 * (high - low) or 0.1 * high
+    layout["xaxis"]["range"] = [low - margin, high + margin]
     line = {"color": "--bad", "width": 1.5, "dash": "dash"}
-    note = {
-        "x": limit_ms, "y": 1, "yref": "paper", "text": f"limit {limit_ms:g} ms", "showarrow": False,
-        "xanchor": "left", "xshift": 4, "yanchor": "top", "font": {"color": "--bad", "size": 12},
-    }  # fmt: skip
-    edge = {"type": "line", "x0": limit_ms, "x1": limit_ms, "y0": 0, "y1": 1, "yref": "paper", "line": line}
-    return {"shapes": [edge], "annotations": [note]}
+    layout["shapes"] = [
+        {"type": "line", "x0": limit_ms, "x1": limit_ms, "y0": 0, "y1": 1, "yref": "paper", "line": line}
+    ]
+    middle = limit_ms > (low + high) / 2
+    layout["annotations"] = [
+        {
+            "x": limit_ms, "y": 1, "yref": "paper", "text": f"limit {limit_ms:g} ms", "showarrow": False,
+            "xanchor": "right" if middle else "left", "xshift": -4 if middle else 4, "yanchor": "top",
+            "font": {"color": "--bad", "size": 12},
+        }
+    ]  # fmt: skip
 
 
 def _hover(told: Told) -> str:
@@ -190,20 +195,32 @@ def _texts(number: int | None, metrics: Mapping[str, float]) -> str:
     return "<br>".join([*([] if number is None else [f"evaluation {number + 1}"]), *shown])
 
 
-def _layout(x: str, y: str) -> Figure:
-    axis = {
-        "gridcolor": "--grid", "linecolor": "--rule", "zeroline": False, "showline": True, "ticks": "outside",
-        "tickcolor": "--rule", "automargin": True, "title": {"font": {"size": 13}, "standoff": 10},
-    }  # fmt: skip
+def _layout(x: str, metric: str) -> Figure:
+    y = f"{escaped(words(metric))} in the search"
+    percent = {"tickformat": ".3~%"} if is_share(metric) else {}
     return {
-        "xaxis": {**axis, "title": {**axis["title"], "text": x}},
-        "yaxis": {**axis, "title": {**axis["title"], "text": y}},
+        "xaxis": _axis(x),
+        "yaxis": _axis(y) | percent,
         "font": {"family": _FONT, "size": 12, "color": "--ink"},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 56, "r": 16, "t": 34, "b": 48},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "margin": {"l": 56, "r": 16, "t": 28, "b": 48},
+        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "--muted", "activecolor": "--accent"},
         "hoverlabel": {"bgcolor": "--card", "bordercolor": "--rule", "font": {"color": "--ink"}},
         "hovermode": "closest",
         "height": 380,
+    }
+
+
+def _axis(title: str) -> Figure:
+    return {
+        "title": {"text": title, "font": {"size": 13}, "standoff": 10},
+        "gridcolor": "--grid",
+        "linecolor": "--rule",
+        "tickcolor": "--rule",
+        "zeroline": False,
+        "showline": True,
+        "ticks": "outside",
+        "automargin": True,
     }

@@ -20,7 +20,7 @@ def text_of(metric: str, value: float | None) -> str:
     """
     if value is None or not math.isfinite(value):
         return NOTHING
-    if metric.startswith(_SHARES):
+    if is_share(metric):
         return f"{100 * value:{'+' if metric in _SIGNED else ''}.{1 if metric in _SIGNED else 2}f} %"
     if "_ms" in metric:
         return f"{_significant(value)} ms"
@@ -39,16 +39,31 @@ def quantity(metric: str, value: float | None) -> Markup:
     return element("data", text_of(metric, value), value=exact, title=f"{metric} = {exact}")
 
 
-def short_count(value: float) -> str:
-    """Return a count with a suffix, three digits.
+def words(metric: str) -> str:
+    """Return a metric's name for people.
 
-    >>> short_count(14850), short_count(259648), short_count(3_400_000), short_count(12)
-    ('14.9 k', '260 k', '3.40 M', '12')
+    >>> words("accuracy_valid"), words("psnr_db")
+    ('valid accuracy', 'psnr db')
     """
-    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    name = metric.removesuffix("_valid").replace("_", " ")
+    return f"valid {name}" if metric.endswith("_valid") else name
+
+
+def is_share(metric: str) -> bool:
+    """Say whether a metric is a share, shown in percent."""
+    return metric.startswith(_SHARES)
+
+
+def short_count(value: float) -> str:
+    """Return a count; above a million with a suffix and three digits.
+
+    >>> short_count(14850), short_count(3_400_000), short_count(465_200_000)
+    ('14,850', '3.40 M', '465 M')
+    """
+    for factor, suffix in ((1e9, "G"), (1e6, "M")):
         if abs(value) >= factor:
             return f"{_three(value / factor)} {suffix}"
-    return f"{value:g}"
+    return f"{value:,.0f}"
 
 
 def seconds_text(value: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element, table
-from nasforge.report.quantity import NOTHING, quantity, seconds_text
+from nasforge.report.quantity import NOTHING, quantity, seconds_text, words
 
 MOST_ROWS: Final = 200
 _COSTS: Final = ("params", "macs")
@@ -16,31 +16,34 @@ def finalists(contents: Contents) -> Markup:
     """Return the finalists with predicted and measured latency."""
     if not contents.finalists:
         return element("p", "No architecture reached the final.", class_="missing")
-    metric = contents.objective.metric
-    tested = metric.removesuffix("_valid")
+    name = words(contents.objective.metric)
     header = [
-        "", f"{_words(metric)}", f"{tested} (test)", "predicted", "measured", "prediction error", "params", "MACs",
-        "weights", "id",
+        element("th", "", scope="col"), f"{name} in the search", f"{name} at the end",
+        words(contents.objective.metric.removesuffix("_valid")) + " on test", "predicted latency", "measured latency",
+        "error", "params", "MACs", element("th", "weights", class_="text"), element("th", "id", class_="text"),
     ]  # fmt: skip
-    return table(
-        header, [_finalist(contents, place, each) for place, each in enumerate(contents.finalists, 1)], "figures"
-    )
+    rows = [_finalist(contents, place, each) for place, each in enumerate(contents.finalists, 1)]
+    return table(header, rows, "figures")
 
 
 def _finalist(contents: Contents, place: int, entry: Entry) -> Markup:
-    metric = contents.objective.metric
+    metric, found = contents.objective.metric, entry.metrics
+    inside = f"{metric}_in_search"
+    searched, ended = (found.get(inside), found.get(metric)) if inside in found else (found.get(metric), None)
     chosen = contents.best is not None and entry.identity == contents.best.identity
-    keys = [metric, metric.removesuffix("_valid"), "latency_ms_predicted", "latency_ms", "latency_error", *_COSTS]
-    late = contents.limit_ms is not None and entry.metrics.get("latency_ms", 0.0) > contents.limit_ms
-    cells = [
-        element("td", quantity(key, entry.metrics.get(key)), class_="late" if late and key == "latency_ms" else None)
-        for key in keys
-    ]
-    mark: Content = element("span", "chosen", class_="tag") if chosen else None
-    first = element("th", f"{place} ", mark, scope="row")
-    rest = [str(entry.provenance.get("weights", NOTHING)), element("code", entry.identity)]
-    return element("tr", first, *cells, *(element("td", each, class_="text") for each in rest),
-                   class_="chosen" if chosen else None)  # fmt: skip
+    late = contents.limit_ms is not None and found.get("latency_ms", 0.0) > contents.limit_ms
+    keys = [metric.removesuffix("_valid"), "latency_ms_predicted", "latency_ms", "latency_error", *_COSTS]
+    figures = [quantity(metric, searched), quantity(metric, ended), *(quantity(key, found.get(key)) for key in keys)]
+    marked = 2 + keys.index("latency_ms")
+    cells = [element("td", each, class_="late" if late and at == marked else None) for at, each in enumerate(figures)]
+    return element(
+        "tr",
+        element("th", f"{place} ", element("span", "chosen", class_="tag") if chosen else None, scope="row"),
+        *cells,
+        element("td", str(entry.provenance.get("weights", NOTHING)), class_="text"),
+        element("td", element("code", entry.identity), class_="id"),
+        class_="chosen" if chosen else None,
+    )
 
 
 def figures_of_best(contents: Contents) -> Markup:
@@ -56,7 +59,7 @@ def figures_of_best(contents: Contents) -> Markup:
         ]
         for key, value in best.metrics.items()
     ]
-    return table(["metric", "value", "comes from"], rows, "figures")
+    return table(["metric", "value", element("th", "comes from", class_="text")], rows, "figures")
 
 
 def _origin(best: Entry, contents: Contents, metric: str) -> list[Content]:
@@ -108,14 +111,18 @@ def evaluations(contents: Contents) -> Markup | None:
         ]
         for each in ranked[:MOST_ROWS]
     ]
-    words = (
+    said = (
         f"All {len(told):,} evaluations"
         if len(told) <= MOST_ROWS
         else f"The best {MOST_ROWS} of {len(told):,} evaluations"
     )
-    header = ["evaluation", _words(metric), "predicted latency", "params", "MACs", "time", "error"]
-    return element("details", element("summary", f"{words}, best first"), table(header, rows, "figures"))
-
-
-def _words(metric: str) -> str:
-    return f"{metric.removesuffix('_valid')} (valid)" if metric.endswith("_valid") else metric
+    header = [
+        "evaluation",
+        words(metric),
+        "predicted latency",
+        "params",
+        "MACs",
+        "time",
+        element("th", "error", class_="text"),
+    ]
+    return element("details", element("summary", f"{said}, best first"), table(header, rows, "figures"))
