@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -18,11 +19,25 @@ from nasforge.errors import SpaceError
 from nasforge.space.node import Operator, Types
 
 Index = tuple[slice, ...]
-Layout = Sequence[tuple[int, int]]
-"""The (offset, length) runs of channels, see `TensorType.layout`."""
+Layout = tuple[tuple[int, int], ...]
+"""The (offset, length) runs of one axis, see `TensorType.layout`."""
+Layouts = tuple[Layout, ...]
 Variant = tuple[Operator, Types]
 Taken = tuple[nn.Parameter, Index, Tensor]
 """A parameter, the slice that was taken, and the leaf view of it."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """How a slice of a tensor is taken: in parts that are joined, as a view, or as the tensor itself (no index)."""
+
+    tensor: Tensor
+    pointer: int
+    index: Index | None
+    view: Tensor
+    parts: tuple[Layouts, ...] = ()
+    axis: int = 0
 
 
 @final
@@ -31,33 +46,58 @@ class LeafViews:
 
     Slicing a parameter in the forward pass makes backward fill a full gradient with zeros and the optimiser walk
     all of it. A leaf view gets a gradient of its own size instead. Views are kept: they share storage with their
-    parameter, so they never go stale unless the parameter is replaced.
+    parameter, so they never go stale unless the parameter's storage is replaced, and then they are made anew.
+
+    Attributes:
+        recording: whether slices are leaf views; where not, they are plain slices.
+        used: the views taken since the list was last cleared. A parameter taken whole is not among them.
     """
 
     def __init__(self) -> None:
         """Start without views."""
-        self._views: dict[tuple[int, tuple[tuple[int, int], ...]], Taken] = {}
+        self._slices: dict[tuple[int, Layouts], _Slice] = {}
         self.recording = False
         self.used: dict[int, Taken] = {}
 
-    def take(self, parameter: nn.Parameter, index: Index) -> Tensor:
+    def take(self, parameter: nn.Parameter, index: Layouts) -> Tensor:
         """Return the slice: the parameter itself where the slice is all of it, else a leaf view or a plain slice."""
-        if all(part.stop - part.start == size for part, size in zip(index, parameter.shape, strict=True)):
+        kept = self._slice(parameter, index)
+        if kept.index is None:
             return parameter
+        if kept.parts:
+            return torch.cat([self.take(parameter, part) for part in kept.parts], kept.axis)
         if not self.recording:
-            return parameter[index]
-        key = (id(parameter), tuple((part.start, part.stop) for part in index))
-        kept = self._views.get(key)
-        if kept is None or kept[2].untyped_storage().data_ptr() != parameter.untyped_storage().data_ptr():
-            kept = self._views[key] = (parameter, index, parameter.detach()[index])
-        view = kept[2]
-        if view.requires_grad != parameter.requires_grad:
-            view.requires_grad_(parameter.requires_grad)
-        self.used[id(view)] = kept
-        return view
+            return parameter[kept.index]
+        if kept.view.requires_grad != parameter.requires_grad:
+            kept.view.requires_grad_(parameter.requires_grad)
+        self.used[id(kept.view)] = (parameter, kept.index, kept.view)
+        return kept.view
+
+    def buffer(self, buffer: Tensor, layout: Layout) -> Tensor:
+        """Return the places of a buffer with one axis: a view of one run, a copy of several."""
+        kept = self._slice(buffer, (layout,))
+        return torch.cat([buffer[o : o + n] for o, n in layout]) if kept.parts else kept.view
+
+    def _slice(self, tensor: Tensor, index: Layouts) -> _Slice:
+        key = (id(tensor), index)
+        kept = self._slices.get(key)
+        if kept is None or kept.pointer != tensor.data_ptr():
+            kept = self._slices[key] = _slice(tensor, index)
+        return kept
 
     def __reduce__(self) -> tuple[type[LeafViews], tuple[()]]:
         return LeafViews, ()  # a copy belongs to other parameters
+
+
+def _slice(tensor: Tensor, index: Layouts) -> _Slice:
+    for axis, runs in enumerate(index):
+        if len(runs) > 1:
+            parts = tuple((*index[:axis], (run,), *index[axis + 1 :]) for run in runs)
+            return _Slice(tensor, tensor.data_ptr(), (), tensor, parts, axis)
+    if all(runs == ((0, size),) for runs, size in zip(index, tensor.shape, strict=True)):
+        return _Slice(tensor, tensor.data_ptr(), None, tensor)
+    slices = tuple(slice(offset, offset + length) for ((offset, length),) in index)
+    return _Slice(tensor, tensor.data_ptr(), slices, tensor.detach()[slices])
 
 
 class Layer(nn.Module, ABC):
@@ -80,17 +120,9 @@ class Layer(nn.Module, ABC):
     def export(self, op: Any, types: Types, module: nn.Module) -> None:
         """Copy the weights of one variant into its plain module."""
 
-    def runs(self, parameter: nn.Parameter, *index: slice | Sequence[tuple[int, int]]) -> Tensor:
-        """Slice a parameter; an axis given as several (offset, length) runs is gathered and joined."""
-        full = [part if isinstance(part, slice) else list(part) for part in index]
-        for axis, part in enumerate(full):
-            if isinstance(part, list):
-                pieces = []
-                for offset, length in part:
-                    full[axis] = slice(offset, offset + length)
-                    pieces.append(self.runs(parameter, *full))
-                return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=axis)
-        return self.views.take(parameter, tuple(part for part in full if isinstance(part, slice)))
+    def runs(self, parameter: nn.Parameter, *index: Layout) -> Tensor:
+        """Slice a parameter, each axis by its (offset, length) runs; several runs are gathered and joined."""
+        return self.views.take(parameter, index)
 
 
 class Stateless(Layer):

@@ -58,15 +58,15 @@ class ElasticConv2d(Layer):
         init_conv(self.weight.data)
 
     def _weights(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
-        start = (self.kernel - op.kernel) // 2
-        crop = slice(start, start + op.kernel)
+        crop = (((self.kernel - op.kernel) // 2, op.kernel),)
         layout = types[0].layout
+        out: Layout
+        inner: Layout
         if self.depthwise:
-            out: Any = layout
-            inner: Any = slice(0, 1)
+            out, inner = layout, ((0, 1),)
         else:
-            out = slice(0, op.out)
-            inner = layout if self.groups == 1 else slice(0, self.weight.shape[1])
+            out = ((0, op.out),)
+            inner = layout if self.groups == 1 else ((0, self.weight.shape[1]),)
         weight = self.runs(self.weight, out, inner, crop, crop)
         return weight, self.runs(self.bias, out) if op.bias and self.bias is not None else None
 
@@ -141,11 +141,7 @@ class ElasticBatchNorm(Layer):
 
     def _statistics(self, layout: Layout) -> tuple[Tensor, Tensor]:
         """Return running mean and variance of the channels: views of one run, copies of several."""
-        if len(layout) == 1:
-            offset, length = layout[0]
-            return self.running_mean[offset : offset + length], self.running_var[offset : offset + length]
-        mean = torch.cat([self.running_mean[o : o + n] for o, n in layout])
-        return mean, torch.cat([self.running_var[o : o + n] for o, n in layout])
+        return self.views.buffer(self.running_mean, layout), self.views.buffer(self.running_var, layout)
 
     def _put_back(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
         start = 0

@@ -27,7 +27,7 @@ class ElasticLinear(Layer):
         self.dropping = True
 
     def _weights(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
-        out = slice(0, op.out)
+        out = ((0, op.out),)
         weight = self.runs(self.weight, out, types[0].layout)
         return weight, self.runs(self.bias, out) if op.bias and self.bias is not None else None
 

@@ -27,6 +27,7 @@ class PathSGD(torch.optim.SGD):
         plain = make_sgd(supernet, config)
         super().__init__(plain.param_groups, config.lr, config.momentum, nesterov=config.momentum > 0)
         self._views: LeafViews = supernet.views
+        self._momenta: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
         self._group = {id(p): number for number, group in enumerate(self.param_groups) for p in group["params"]}
 
     @torch.no_grad()
@@ -59,7 +60,7 @@ class PathSGD(torch.optim.SGD):
             number = self._group[id(parameter)]
             chosen[number].append(leaf)
             if self.param_groups[number]["momentum"]:
-                self.state[leaf] = {"momentum_buffer": self._momentum(parameter)[index]}
+                self.state[leaf] = {"momentum_buffer": self._momentum_view(parameter, index, leaf)}
         for group, parameters in zip(self.param_groups, chosen, strict=True):
             group["params"] = parameters
         try:
@@ -76,6 +77,13 @@ class PathSGD(torch.optim.SGD):
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer: torch.Tensor = state["momentum_buffer"]
         return buffer
+
+    def _momentum_view(self, parameter: torch.Tensor, index: Index, leaf: torch.Tensor) -> torch.Tensor:
+        buffer = self._momentum(parameter)
+        kept = self._momenta.get(id(leaf))
+        if kept is None or kept[0] is not leaf or kept[1] is not buffer:
+            kept = self._momenta[id(leaf)] = (leaf, buffer, buffer[index])
+        return kept[2]
 
     def _merge(self, taken: Sequence[Taken]) -> Callable[[], None]:
         """Add views that may overlap to their parameter's gradient; return what puts back the rest after the step."""
