@@ -162,12 +162,12 @@ class Delivery:
 
 def run_onnx(path: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return a function from images to logits that runs an ONNX file."""
-    from nasforge.targets.ort_session import open_session
+    from nasforge.targets.ort_session import file_function
 
-    session = open_session(path)
+    function = file_function(path)
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        (logits,) = session.run(["logits"], {"image": images.contiguous().numpy()})
+        (logits,) = function(images.contiguous().numpy())
         return torch.from_numpy(logits)
 
     return run

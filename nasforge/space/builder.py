@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nasforge.errors import SpaceError
-from nasforge.space.choice import Choice, Expression, Share, choice, subset
+from nasforge.space.choice import Choice, Expression, choice, subset
 from nasforge.space.node import Node, select
 
 
@@ -90,9 +90,3 @@ def _as_depth(depth: Choice) -> Choice:
     if depth.kind == "attribute":
         object.__setattr__(depth, "kind", "depth")
     return depth
-
-
-def own_weights(*options: object, name: str | None = None) -> Choice:
-    """Declare a choice whose options have weights of their own (`share="none"`)."""
-    share: Share = "none"
-    return choice(*options, name=name, share=share)

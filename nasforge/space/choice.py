@@ -7,12 +7,13 @@ fingerprinted.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, final
 
-from nasforge.errors import SpaceError
+from nasforge.errors import SpaceError, unknown_name_sentence
 
 Kind = Literal["attribute", "operator", "input", "depth", "subset"]
 KINDS: Final[frozenset[str]] = frozenset({"attribute", "operator", "input", "depth", "subset"})
@@ -127,6 +128,8 @@ def choice(
         raise SpaceError(f"choice '{name}' was given options with equal labels {texts}; make every option different.")
     if share not in ("slice", "none"):
         raise SpaceError(f"choice '{name}' was given share='{share}'; expected 'slice' or 'none'.")
+    if kind not in KINDS:
+        raise SpaceError(unknown_name_sentence(f"the kind of choice '{name}',", kind, KINDS))
     return Choice(tuple(options), texts, name, kind, share, when)
 
 
@@ -172,6 +175,7 @@ def chain(
     allowed: Callable[[Any, Any], bool],
     *,
     names: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
     kind: Kind = "attribute",
 ) -> tuple[Choice, ...]:
     """Declare `length` decisions over `options` in which each constrains the next.
@@ -181,11 +185,14 @@ def chain(
         options: the options of each.
         allowed: says whether the second value may follow the first.
         names: one name per decision.
+        labels: texts to store the options under; their own text without.
         kind: what they decide.
 
     Raises:
-        SpaceError: some option has no successor, so a chain could end in the middle.
+        SpaceError: some option has no successor, so a chain could end in the middle; or not one name per decision.
     """
+    if names is not None and len(names) != length:
+        raise SpaceError(f"a chain of {length} decisions was given {len(names)} names; give one name each.")
     matrix = tuple(tuple(bool(allowed(before, after)) for after in options) for before in options)
     for option, row in zip(options, matrix, strict=True):
         if length > 1 and not any(row):
@@ -193,9 +200,8 @@ def chain(
     made: list[Choice] = []
     for place in range(length):
         relation = Relation(made[-1], matrix) if made else None
-        name = names[place] if names is not None else None
-        labels = tuple(label_of(option) for option in options)
-        made.append(Choice(tuple(options), labels, name, kind, "slice", None, relation))
+        own = choice(*options, name=names[place] if names is not None else None, labels=labels, kind=kind)
+        made.append(dataclasses.replace(own, relation=relation))
     return tuple(made)
 
 

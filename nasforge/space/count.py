@@ -75,7 +75,7 @@ def project(factors: Sequence[Table], sizes: Sequence[int], keep: Sequence[int])
         held = [table for table in live if axis in table.axes]
         live = [table for table in live if axis not in table.axes]
         axes = joined_axes(held, sizes, MAX_FACTOR_CELLS)
-        joint = _conjunction(held, axes, sizes).any(axis=axes.index(axis))
+        joint = np.asarray(_conjunction(held, axes, sizes).any(axis=axes.index(axis)))
         live.append(Table(tuple(other for other in axes if other != axis), joint))
         waiting.remove(axis)
     joined_axes([*live, Table(tuple(keep), np.empty(0))], sizes, MAX_FACTOR_CELLS)

@@ -114,7 +114,7 @@ def _colours(
         parts = [forward[source] for source in sources]
         forward[index] = _hash(marks[index].encode(), sorted(parts) if nodes[index].op.commutative else parts)
     whole: dict[int, bytes] = {}
-    for index in reversed(below):
+    for index in reversed(list(below)):
         whole[index] = _hash(
             forward[index], sorted(whole[r] + place.to_bytes(4, signed=True) for r, place in readers[index])
         )

@@ -81,6 +81,18 @@ class Operator:
     mixable: ClassVar[bool] = False
     """Candidates whose shapes differ may be mixed by this operator."""
 
+    def __init_subclass__(cls) -> None:
+        """Refuse a subclass that says neither what shape it gives nor what it consists of.
+
+        One of two methods must be defined, which `abc` cannot say.
+        """
+        super().__init_subclass__()
+        if cls.shape is Operator.shape and cls.expand is Operator.expand:
+            raise SpaceError(
+                f"operator {cls.__name__} defines neither 'shape' nor 'expand'; a leaf needs the first, a composite "
+                "the second."
+            )
+
     def __call__(
         self, *inputs: Node, name: str | None = None, weights: str | None = None, pretrained: Any = None
     ) -> Node:

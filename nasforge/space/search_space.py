@@ -353,8 +353,9 @@ class SearchSpace:
                 )
 
     def _can_be_active(self, index: int, allowed: Sequence[Sequence[int]]) -> bool:
-        table = self._analysis.active[index]
-        return bool(table.values[np.ix_(*(sorted({0, *allowed[axis]}) for axis in table.axes))].any())
+        active = self._analysis.active
+        seen = [sorted({*allowed[axis], 0} if active[axis].axes else allowed[axis]) for axis in active[index].axes]
+        return bool(active[index].values[np.ix_(*seen)].any())
 
     # Readings
 

@@ -54,7 +54,7 @@ class Table:
         for place in range(len(axes) - 1, -1, -1):
             first = np.take_along_axis(values, occurs.argmax(axis=place, keepdims=True), axis=place)
             if ((values == first) | ~occurs).all():
-                values, occurs = first.squeeze(place), occurs.any(axis=place)
+                values, occurs = first.squeeze(place), np.asarray(occurs.any(axis=place))
                 del axes[place]
         return Table(tuple(axes), np.where(occurs, values, values[occurs].flat[0]))
 

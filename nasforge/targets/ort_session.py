@@ -38,6 +38,13 @@ def open_session(path: str | Path, threads: int = 1) -> ort.InferenceSession:
         raise TargetError(f"ONNX Runtime cannot load '{path}': {error}.") from error
 
 
+def file_function(path: str | Path) -> Callable[[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
+    """Return a function that runs a file with one input: images (batch, C, H, W) -> its outputs."""
+    session = open_session(path)
+    name = session.get_inputs()[0].name
+    return lambda images: list(session.run(None, {name: images}))
+
+
 def random_feed(session: ort.InferenceSession, batch: int = 1) -> dict[str, np.ndarray[Any, Any]]:
     """Return random inputs of a session's shapes; free axes get `batch`."""
     rng = np.random.default_rng(0)
