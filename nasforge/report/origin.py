@@ -70,8 +70,13 @@ def _pairs(values: Mapping[str, Any]) -> Markup:
 
 
 def _list(pairs: Iterable[tuple[str, Content]]) -> Markup:
-    rows = [element("div", element("dt", key.replace("_", " ")), element("dd", text)) for key, text in pairs]
+    rows = [element("div", element("dt", _breakable(key)), element("dd", text)) for key, text in pairs]
     return element("dl", *rows)
+
+
+def _breakable(key: str) -> Markup:
+    """Return a dotted name that may be broken behind a dot or an underscore only."""
+    return joined([joined(part.split("_"), Markup("_<wbr>")) for part in key.split(".")], Markup(".<wbr>"))
 
 
 def _asked(contents: Contents) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
-from nasforge.report.markup import Content, Markup, element, table
+from nasforge.report.markup import Markup, element, table
 from nasforge.report.quantity import NOTHING, quantity, seconds_text, words
 
 MOST_ROWS: Final = 200
@@ -20,7 +20,8 @@ def finalists(contents: Contents) -> Markup:
     header = [
         element("th", "", scope="col"), f"{name} in the search", f"{name} at the end",
         words(contents.objective.metric.removesuffix("_valid")) + " on test", "predicted latency", "measured latency",
-        "error", "params", "MACs", element("th", "weights", class_="text"), element("th", "id", class_="text"),
+        "prediction error", "params", "MACs", element("th", "weights", class_="text"),
+        element("th", "id", class_="text"),
     ]  # fmt: skip
     rows = [_finalist(contents, place, each) for place, each in enumerate(contents.finalists, 1)]
     return table(header, rows, "figures")
@@ -55,37 +56,47 @@ def figures_of_best(contents: Contents) -> Markup:
         [
             element("th", element("code", key), scope="row"),
             quantity(key, value),
-            element("td", *_origin(best, contents, key), class_="text"),
+            element("td", _origin(best, contents, key), class_="text"),
         ]
-        for key, value in best.metrics.items()
+        for key, value in sorted(best.metrics.items(), key=lambda each: _rank(each[0]))
     ]
     return table(["metric", "value", element("th", "comes from", class_="text")], rows, "figures")
 
 
-def _origin(best: Entry, contents: Contents, metric: str) -> list[Content]:
+def _origin(best: Entry, contents: Contents, metric: str) -> str:
     """Return what a figure rests on, in the words of `result.json`."""
-    splits: Any = best.provenance.get("splits")
+    plain = {
+        "latency_ms": str(best.provenance.get("latency", NOTHING)),
+        "latency_ms_predicted": str(contents.result["latency"].get("source", NOTHING)),
+        "latency_error": "predicted / measured - 1",
+        **dict.fromkeys((*_COSTS, "activation_bytes", "bitops"), "counted by formula, for one image"),
+    }
+    if metric in plain:
+        return plain[metric]
     weights = str(best.provenance.get("weights", NOTHING))
-    if metric == "latency_ms":
-        return [str(best.provenance.get("latency", NOTHING))]
-    if metric == "latency_ms_predicted":
-        return [str(contents.result["latency"].get("source", NOTHING))]
-    if metric == "latency_error":
-        return ["predicted / measured - 1"]
-    if metric.endswith("_in_search"):
+    measured = metric.removesuffix("_in_search")
+    if metric != measured:
         found = {each.number: each.provenance.get("weights") for each in contents.pareto}
-        inside = found.get(best.number) or "as in the search"
-        return [f"split: {_split(splits, metric.removesuffix('_in_search'))}; weights: {inside}"]
-    if metric in (*_COSTS, "activation_bytes", "bitops"):
-        return ["counted by formula, for one image"]
-    return [f"split: {_split(splits, metric)}; weights: {weights}"]
+        weights = str(found.get(best.number) or "as in the search")
+    split = _split(best, measured)
+    return f"split: {split}; weights: {weights}" if split else "as the evaluation gave it"
 
 
-def _split(splits: Any, metric: str) -> str:
-    """Return the split of a metric: as written, or that of the accuracy of the same ending."""
+def _split(best: Entry, metric: str) -> str | None:
+    """Return the split that a metric was measured on, if any: as written, or as that of the accuracy beside it."""
+    splits: Any = best.provenance.get("splits")
     known = splits if isinstance(splits, dict) else {}
-    like = "accuracy_valid" if metric.endswith("_valid") else "accuracy"
-    return str(known.get(metric, known.get(like, "not written")))
+    ending = "_valid" if metric.endswith("_valid") else ""
+    both = ending or f"{metric}_valid" in best.metrics or metric.startswith("accuracy")
+    found = known.get(metric, known.get(f"accuracy{ending}") if both else None)
+    return None if found is None else str(found)
+
+
+def _rank(metric: str) -> tuple[int, str]:
+    """Return the place of a metric among figures: quality on test, on valid, latency, costs, the rest."""
+    starts = ("accuracy", "nll", "latency", "params", "macs")
+    first = next((place for place, start in enumerate(starts) if metric.startswith(start)), len(starts))
+    return first, metric
 
 
 def decisions(entry: Entry) -> Markup:
@@ -111,11 +122,7 @@ def evaluations(contents: Contents) -> Markup | None:
         ]
         for each in ranked[:MOST_ROWS]
     ]
-    said = (
-        f"All {len(told):,} evaluations"
-        if len(told) <= MOST_ROWS
-        else f"The best {MOST_ROWS} of {len(told):,} evaluations"
-    )
+    part = f"All {len(told):,}" if len(told) <= MOST_ROWS else f"The best {MOST_ROWS} of {len(told):,}"
     header = [
         "evaluation",
         words(metric),
@@ -125,4 +132,4 @@ def evaluations(contents: Contents) -> Markup | None:
         "time",
         element("th", "error", class_="text"),
     ]
-    return element("details", element("summary", f"{said}, best first"), table(header, rows, "figures"))
+    return element("details", element("summary", f"{part} evaluations, best first"), table(header, rows, "figures"))
