@@ -211,7 +211,7 @@ def epochs_rate(epoch: float, floor: float) -> float:
     """Return the article's factor of the learning rate: 5 epochs of warm-up, then 0.97^(epoch / 2.4) or `floor`.
 
     >>> [round(epochs_rate(epoch, 0.05), 3) for epoch in (1, 5, 24, 300)]
-    [0.2, 0.938, 0.737, 0.05]
+    [0.197, 0.939, 0.737, 0.05]
     """
     return min(1.0, epoch / 5.0) * max(math.exp(math.log(0.97) * epoch / 2.4), floor)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from nasforge.hardware.cost import Cost
 from nasforge.space import Architecture, SearchSpace
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """An architecture to look at, and how much to spend on it (None: the evaluator's default)."""
@@ -27,6 +28,7 @@ class Proposal:
     fidelity: float | None = None
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What was found out about a proposal.
@@ -45,6 +47,7 @@ class Evaluation:
     seconds: float = 0.0
 
 
+@final
 @dataclass(frozen=True)
 class Problem:
     """What a strategy may know: the space, the goals, and the costs that need no evaluation.

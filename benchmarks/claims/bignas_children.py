@@ -1,0 +1,142 @@
+"""BigNAS: children that keep the supernet's weights against the same networks trained alone.
+
+    python benchmarks/claims/bignas_children.py [--data fractals|fashion_mnist|cifar10] [--quick]
+
+For each seed one supernet is trained by `bignas`; the smallest, four random and the largest network are judged with
+its weights, with and without recalibration of batch normalisation, and trained alone for as many steps of as many
+images: each child of the supernet sees its images once in a step, as a network alone does. Accuracies are on the
+test split, which nothing was chosen by; learning rates were set on valid with other seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from claims.parts import BATCH, interval, part, source_of, train_shared
+from record import record
+
+from nasforge import registry
+from nasforge.build import build_network
+from nasforge.evaluate.shared import SharedEvaluator
+from nasforge.rng import generator
+from nasforge.space import Architecture, SearchSpace
+from nasforge.strategy import Problem
+from nasforge.tasks.classification import Classification
+from nasforge.training import TrainConfig, evaluate, train
+from nasforge.training.processor import prepare_processor
+
+SEEDS = (0, 1, 2)
+LR_SHARED = 0.2
+LR_ALONE = 0.1
+CALIBRATION_IMAGES = 2048
+MARGIN_POINTS = -1.5
+KINDS = ("smallest", "random 1", "random 2", "random 3", "random 4", "largest")
+ACCURACIES = ("alone", "inherited", "not recalibrated")
+
+
+def networks(space: SearchSpace, seed: int) -> list[Architecture]:
+    rng = generator(seed, "children")
+    return [space.smallest(), *(space.sample(rng) for _ in range(4)), space.largest()]
+
+
+def space_for(source: Any) -> SearchSpace:
+    space: SearchSpace = registry.load("spaces", "mbconv_elastic")(source.input_shape, len(source.classes))
+    return space
+
+
+def inherited(data: str, seed: int, steps: int, lr: float, split: str = "test") -> list[dict[str, float]]:
+    """Train a supernet; return for each network its accuracies and its negative log-likelihood."""
+    source = source_of(data, seed)
+    space = space_for(source)
+    costs = {metric: space.cost(metric) for metric in ("params", "macs")}
+    strategy = registry.load("strategies", "bignas")(lr=lr)
+    training = train_shared(strategy, Problem(space, costs=costs), source, steps, seed)
+    supernet, task = training.modules["supernet"], Classification()
+    rows = []
+    for architecture in networks(space, seed):
+        found = {}
+        for name, images in (("inherited", CALIBRATION_IMAGES), ("not recalibrated", 0)):
+            network = SharedEvaluator(supernet, task, source, images).network(architecture)
+            metrics = evaluate(network, source, task, split)
+            found |= {name: metrics["accuracy"], f"{name} nll": metrics["nll"]}
+        rows.append({**found, "macs": float(space.macs(architecture)), "params": float(space.params(architecture))})
+    return rows
+
+
+def alone(data: str, seed: int, place: int, steps: int, lr: float, split: str = "test") -> dict[str, float]:
+    """Train one of the networks alone; return its accuracy and negative log-likelihood."""
+    source, task = source_of(data, seed), Classification()
+    space = space_for(source)
+    epochs = steps / (len(source.split("train").labels) // BATCH)
+    network = build_network(space.lower(networks(space, seed)[place]), seed=seed)
+    train(network, source, task, TrainConfig(epochs=epochs, batch_size=BATCH, lr=lr), seed)
+    metrics = evaluate(network, source, task, split)
+    return {"alone": metrics["accuracy"], "alone nll": metrics["nll"]}
+
+
+def measure(data: str, seed: int, steps: int, lr_shared: float, lr_alone: float) -> list[dict[str, float]]:
+    given = {"data": data, "seed": seed, "steps": steps}
+    shared = part("bignas-shared", {**given, "lr": lr_shared}, lambda: inherited(data, seed, steps, lr_shared))
+    rows = []
+    for place, row in enumerate(shared):
+        own = part(
+            "bignas-alone",
+            {**given, "lr": lr_alone, "place": place},
+            lambda place=place: alone(data, seed, place, steps, lr_alone),
+        )
+        rows.append({**row, **own})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="fractals", choices=("fractals", "fashion_mnist", "cifar10"))
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--lr-shared", type=float, default=LR_SHARED)
+    parser.add_argument("--lr-alone", type=float, default=LR_ALONE)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    prepare_processor()
+    steps, seeds = (10, (0,)) if given.quick else (given.steps, SEEDS)
+    found = [measure(given.data, seed, steps, given.lr_shared, given.lr_alone) for seed in seeds]
+    values = {name: np.asarray([[row[name] for row in rows] for rows in found]) * 100 for name in ACCURACIES}
+    gap = values["inherited"] - values["alone"]
+    mean, low, high = interval(gap.ravel().tolist())
+    rows: list[list[Any]] = [
+        [kind, *(float(values[name][:, place].mean()) for name in ACCURACIES), float(gap[:, place].mean()), "", ""]
+        for place, kind in enumerate(KINDS)
+    ]
+    rows.append(["all", *(float(values[name].mean()) for name in ACCURACIES), mean, low, high])
+    worth = interval((values["inherited"] - values["not recalibrated"]).ravel().tolist())
+    header = ["network", "alone, %", "inherited, %", "not recalibrated, %", "inherited - alone", "95 % from", "to"]
+    details = {
+        "data": given.data,
+        "steps": steps,
+        "batch": BATCH,
+        "seeds": list(seeds),
+        "lr": {"shared": given.lr_shared, "alone": given.lr_alone},
+        "calibration_images": CALIBRATION_IMAGES,
+        "interval": "t interval of the mean over all pairs of seed and network",
+        "mean_gap_of_each_seed": gap.mean(axis=1).tolist(),
+        "recalibration_points": dict(zip(("mean", "from", "to"), worth, strict=True)),
+        "margin_points": MARGIN_POINTS,
+        "holds": low > MARGIN_POINTS,
+        "networks": found,
+    }
+    record(f"bignas_children_{given.data}{'_quick' if given.quick else ''}", header, rows, details)
+    sys.stdout.write(
+        f"\ninherited - alone: {mean:+.2f} points, 95 % {low:+.2f} to {high:+.2f}; by seed "
+        f"{', '.join(f'{value:+.2f}' for value in gap.mean(axis=1))}; asked for: lower end above {MARGIN_POINTS}: "
+        f"{'holds' if low > MARGIN_POINTS else 'missed'}\nrecalibration is worth {worth[0]:.1f} points "
+        f"({worth[1]:.1f} to {worth[2]:.1f})\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
