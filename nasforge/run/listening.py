@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,8 @@ def listening(listener: Listener | None) -> Iterator[Listener]:
         try:
             yield heard
         except BaseException as error:
-            Several([log]).note(f"stopped by {type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):  # the disk may be what ended it
+                log.stopped(error)
             raise
         finally:
             heard.closed()

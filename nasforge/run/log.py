@@ -46,6 +46,11 @@ class LogFile(Listener):
         """Write a sentence."""
         self._write(sentence)
 
+    def stopped(self, error: BaseException) -> None:
+        """Write what ended the run before its end."""
+        self._end_stage()
+        self._write(f"stopped by {type(error).__name__}: {error}")
+
     def closed(self) -> None:
         """Close the file."""
         self._end_stage()

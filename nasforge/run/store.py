@@ -110,10 +110,7 @@ class StudyStore:
         try:
             self.repaired = "://" not in str(where) and repair_journal(Path(where))
             self._storage = self._open(str(where))
-            directions: list[Any] = list(self._directions.values())
-            self._study = optuna.create_study(
-                storage=self._storage, study_name=study, directions=directions, load_if_exists=True
-            )
+            self._study = self._load_or_create(study)
         except OSError as error:
             raise folder_error(Path(self._where), error) from error
         except Exception as error:
@@ -124,6 +121,16 @@ class StudyStore:
         self._distributions = {
             str(read.name): optuna.distributions.CategoricalDistribution(list(read.labels)) for read in space.choices
         }
+
+    def _load_or_create(self, name: str) -> Any:
+        """Look first: Optuna's own `load_if_exists` adds a line to the journal each time it is opened."""
+        try:
+            return self._optuna.load_study(study_name=name, storage=self._storage)
+        except KeyError:
+            directions: list[Any] = list(self._directions.values())
+            return self._optuna.create_study(
+                storage=self._storage, study_name=name, directions=directions, load_if_exists=True
+            )
 
     def _open(self, where: str) -> Any:
         if "://" in where:

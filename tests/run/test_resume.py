@@ -18,7 +18,7 @@ from nasforge.run.checkpoint import Checkpoints
 from nasforge.run.deliver import Delivery
 from nasforge.run.shared_training import SharedTraining
 from nasforge.run.store import StudyStore
-from nasforge.space import Input, SearchSpace, choice, one_of
+from nasforge.space import Input, SearchSpace, one_of
 from nasforge.tasks.dataset import DataSource
 from nasforge.testing.target import MemoryTarget
 
