@@ -10,8 +10,10 @@ import typer
 
 from nasforge import registry
 from nasforge.cli.output import print_json, print_pairs, print_table, print_text
+from nasforge.errors import UsageError
 
 if TYPE_CHECKING:
+    from nasforge.run.artifact import Artifact
     from nasforge.space import SearchSpace
 
 
@@ -22,18 +24,26 @@ def show(
     size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space.")] = None,  # noqa: UP045 - typer reads it
     classes: Annotated[int, typer.Option(help="Number of classes, for a space.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    svg: Annotated[Optional[Path], typer.Option(help="Write a drawing of an architecture to this file.")] = None,  # noqa: UP045 - as above
 ) -> None:
     """Print params and MACs of an architecture exactly, or what a space offers."""
     from nasforge.run.artifact import describe, find_architecture, named_architectures
 
     if not Path(what).exists() and what in registry.installed("spaces"):
+        if svg is not None:
+            raise UsageError(
+                f"--svg was given with the space '{what}'; give an architecture, a run, or a name to draw."
+            )
         _show_space(what, size, classes, as_json)
         return
     if not Path(what).exists() and what not in (named := named_architectures()):
         from nasforge.errors import NotInstalledError
 
         raise NotInstalledError.unknown("space, file or architecture", what, {*named, *registry.installed("spaces")})
-    facts = dict(describe(find_architecture(what)))
+    artifact = find_architecture(what)
+    facts = dict(describe(artifact))
+    if svg is not None:
+        _draw(artifact, svg, what)
     result = _result(Path(what))
     if result is not None:
         facts["metrics"], facts["status"] = (result.get("best") or {}).get("metrics", {}), result.get("status")
@@ -45,6 +55,13 @@ def show(
     print_pairs({**facts, **metrics})
     print_text()
     print_pairs(decisions)
+
+
+def _draw(artifact: Artifact, path: Path, title: str) -> None:
+    from nasforge.report import draw
+    from nasforge.run.atomic import write_text
+
+    write_text(path, draw(artifact.space.lower(artifact.architecture), title) + "\n")
 
 
 def _result(path: Path) -> dict[str, Any] | None:

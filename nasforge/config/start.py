@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def search(
         }
     )
     given = Given(source=source, **objects)
-    return run_search(settings, listener=listener, given=given, write_report=write_report)
+    return run_search(settings, listener=listener, given=given, write_report=partial(write_report, space=given.space))
 
 
 def resume(
@@ -109,14 +110,16 @@ def resume(
 ) -> SearchResult:
     """Carry on a stopped run; give again what was given as objects when it was started."""
     given = Given(space=space, strategy=strategy, source=data, target=target, task=task)
-    return resume_run(run, read_settings, listener=listener, given=given, write_report=write_report)
+    return resume_run(
+        run, read_settings, listener=listener, given=given, write_report=partial(write_report, space=given.space)
+    )
 
 
-def write_report(folder: str | Path) -> None:
-    """Write `report.html` of a finished run."""
+def write_report(folder: str | Path, space: SearchSpace | None = None) -> None:
+    """Write `report.html` of a finished run; give the space again where it was given as an object."""
     from nasforge.report import write_report as write
 
-    write(Path(folder))
+    write(Path(folder), space)
 
 
 def _name_of(given: object, key: str) -> str:

@@ -70,7 +70,7 @@ def curve_figure(contents: Contents) -> Figure | None:
     values = [each.metrics[metric] for each in scored]
     failed = [each for each in contents.told if each.error is not None]
     best = _best_so_far(numbers, list(itertools.accumulate(values, better)), metric)
-    layout = _layout("evaluation", metric)
+    layout = _layout("evaluations done", metric)
     layout["xaxis"] |= {"rangemode": "tozero", "tickformat": ",d"} | ({"dtick": 1} if len(scored) <= 12 else {})
     shown = _thinned(scored)
     places = [each.number + 1 for each in shown]
@@ -87,7 +87,7 @@ def curve_figure(contents: Contents) -> Figure | None:
 
 
 def _best_so_far(numbers: Sequence[int], best: Sequence[float], metric: str) -> Figure:
-    """Return the curve by the evaluations that changed it, and the last."""
+    """Return the curve at the evaluations that changed it, and the last."""
     kept = [at for at, value in enumerate(best) if at in (0, len(best) - 1) or value != best[at - 1]]
     return {
         "type": "scatter",
@@ -192,7 +192,7 @@ def _hover(told: Told) -> str:
 def _texts(number: int | None, metrics: Mapping[str, float]) -> str:
     """Return hover text; plotly reads it as HTML, so foreign names are escaped."""
     shown = [f"{escaped(key)}: {text_of(key, value)}" for key, value in metrics.items() if key != "activation_bytes"]
-    return "<br>".join([*([] if number is None else [f"evaluation {number + 1}"]), *shown])
+    return "<br>".join([*([] if number is None else [f"evaluation {number}"]), *shown])
 
 
 def _layout(x: str, metric: str) -> Figure:

@@ -115,7 +115,7 @@ def evaluations(contents: Contents) -> Markup | None:
     keys = [metric, "latency_ms_predicted", *_COSTS]
     rows = [
         [
-            element("th", str(each.number + 1), scope="row"),
+            element("th", str(each.number), scope="row"),
             *(quantity(key, each.metrics.get(key)) for key in keys),
             seconds_text(each.seconds),
             element("td", each.error or "", class_="text"),
