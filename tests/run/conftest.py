@@ -38,7 +38,9 @@ def search_small(
     small_source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., nasforge.SearchResult]:
     """Return `nasforge.search` on the small world; anything may be given otherwise."""
-    monkeypatch.setattr("nasforge.config.start.write_report", lambda folder, space=None: (Path(folder) / "report.html").touch())
+    monkeypatch.setattr(
+        "nasforge.config.start.write_report", lambda folder, space=None: (Path(folder) / "report.html").touch()
+    )
 
     def search(**given: Any) -> nasforge.SearchResult:
         defaults: dict[str, Any] = {
