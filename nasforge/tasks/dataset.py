@@ -6,6 +6,7 @@ Asking a sealed source for `test` raises; the loop hands searches sealed sources
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
@@ -158,6 +159,21 @@ def check_limit(limit: int | None) -> None:
         raise DataError(f"the limit of training images was given as {limit}; expected a whole number above zero.")
 
 
+def check_memory(name: str, count: int, side: int) -> None:
+    """Refuse before reading what would not fit: RGB pixels, held twice while they are split.
+
+    Raises:
+        DataError: says how much is needed.
+    """
+    needed = 2 * count * side * side * 3
+    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
+    if needed > held:
+        raise DataError(
+            f"the {count} images of '{name}' take {needed / 2**30:.1f} GiB at {side} pixels, and this machine has "
+            f"{held / 2**30:.1f} GiB; give a smaller size or a limit."
+        )
+
+
 def _check_counts(name: str, classes: tuple[str, ...], labels: npt.NDArray[np.int64], least: int) -> None:
     counts = np.bincount(labels, minlength=len(classes))
     if counts.min() < least:
@@ -182,14 +198,17 @@ def _split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], chosen:
 def balanced_split(labels: npt.NDArray[np.int64], share: float, seed: int, stream: str) -> tuple[Indices, Indices]:
     """Return (rest, held): sorted indices, of which `held` takes `share` of each class.
 
-    The total is exact (largest remainders); each class gives at least one where it can, and keeps at least one.
+    The total is exact (largest remainders) unless there are too few: each class gives one where it can, and keeps one.
     """
     rng = generator(seed, f"split.{stream}")
     found, counts = np.unique(labels, return_counts=True)
-    wanted = share * counts
-    takes = np.clip(np.floor(wanted + 1e-9).astype(int), np.minimum(1, counts - 1), counts - 1)
-    while takes.sum() < round(share * len(labels)) and (takes < counts - 1).any():
-        takes[np.where(takes < counts - 1, wanted - takes, -np.inf).argmax()] += 1
+    wanted, total = share * counts, round(share * len(labels))
+    least, most = np.minimum(1, counts - 1), counts - 1
+    takes = np.clip(np.floor(wanted + 1e-9).astype(int), least, most)
+    while takes.sum() < total and (takes < most).any():
+        takes[np.where(takes < most, wanted - takes, -np.inf).argmax()] += 1
+    while takes.sum() > total and (takes > least).any():
+        takes[np.where(takes > least, takes - wanted, -np.inf).argmax()] -= 1
     held = [rng.permutation(np.flatnonzero(labels == label))[:take] for label, take in zip(found, takes, strict=True)]
     chosen = np.sort(np.concatenate(held)) if held else np.zeros(0, dtype=np.intp)
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen

@@ -67,9 +67,8 @@ class Loader:
         ready = self.source.preprocessing.normalise(images)
         if self.training and self.cutout:
             ready = cut_out(ready, self.cutout, rng)
-        if self.channels_last:
-            ready = ready.contiguous(memory_format=torch.channels_last)
-        return ready, labels
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return ready.contiguous(memory_format=layout), labels
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of the first epoch."""

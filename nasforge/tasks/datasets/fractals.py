@@ -6,14 +6,12 @@ draws colours of its own, so colour is no cue. Fifty classes separate architectu
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import numpy.typing as npt
 
 from nasforge.errors import DataError
 from nasforge.rng import generator
-from nasforge.tasks.dataset import DataSource, make_source
+from nasforge.tasks.dataset import DataSource, Labelled, check_memory, make_source
 
 POINTS = 400
 WARM_UP = 12
@@ -26,64 +24,67 @@ def load(
     size: int = 32,
     limit: int | None = None,
     test_images: int = 2000,
+    systems: int = 0,
     seed: int = 0,
 ) -> DataSource:
     """Make the images.
 
     Args:
-        argument: number of classes, in short (`fractals:20`).
+        argument: number of classes, for short (`fractals:20`).
         classes: number of classes.
         size: side in pixels.
         limit: training images (with those held out for valid), 5,000 without.
         test_images: test images.
-        seed: of the splits; the systems themselves are the same for every seed.
+        systems: seed of the classes and of their images.
+        seed: of the splits alone, so that runs of several seeds are judged on the same images.
 
     Raises:
-        DataError: fewer than two classes, a size below 8, or fewer than five images a class.
+        DataError: fewer than two classes, a size below 8 or above 512, fewer than five images a class, no test image.
     """
     if argument is not None:
         if not argument.isdecimal():
             raise DataError(f"fractals was given '{argument}'; expected a number of classes, such as fractals:20.")
         classes = int(argument)
     count = 5000 if limit is None else limit
-    if classes < 2 or size < 8 or count < 5 * classes:
+    if classes < 2 or not 8 <= size <= 512 or count < 5 * classes or test_images < 1 or systems < 0:
         raise DataError(
-            f"fractals was given {classes} classes, {size} pixels and {count} images; expected at least 2 classes, 8 "
-            "pixels and 5 images a class."
+            f"fractals was given {classes} classes, {size} pixels, {count} + {test_images} images and systems "
+            f"{systems}; expected at least 2 classes, 8 to 512 pixels, 5 training images a class, a test image, and "
+            "systems from 0."
         )
-    images, labels = _images(classes, size, count + test_images)
-    train, test = slice(0, count), slice(count, None)
+    check_memory("fractals", count + test_images, size)
+    train = _images("train", classes, size, count, systems)
+    test = _images("test", classes, size, test_images, systems)
     names = tuple(f"fractal{number:02d}" for number in range(classes))
-    return make_source(
-        "fractals", (images[train], labels[train]), (images[test], labels[test]), names, flip=False, seed=seed
-    )
+    return make_source("fractals", train, test, names, flip=False, seed=seed)
 
 
-@functools.lru_cache(maxsize=4)
-def _images(classes: int, size: int, count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    rng = generator(2026, "fractals", classes)
-    systems = [_system(rng) for _ in range(classes)]
+def _images(part: str, classes: int, size: int, count: int, seed: int) -> Labelled:
+    """Make the images of one part; those of test do not depend on how many there are in train."""
+    chance = generator(seed, "fractals.systems", classes)
+    systems = [_system(chance) for _ in range(classes)]
+    rng = generator(seed, f"fractals.{part}", classes)
     labels = np.arange(count, dtype=np.int64) % classes
     rng.shuffle(labels)
     images = np.empty((count, size, size, 3), dtype=np.uint8)
+    at_once = max(1, min(256, 2**20 // size**2))
     for label, (maps, chances) in enumerate(systems):
         places = np.flatnonzero(labels == label)
-        for begin in range(0, len(places), 256):
-            chosen = places[begin : begin + 256]
+        for begin in range(0, len(places), at_once):
+            chosen = places[begin : begin + at_once]
             images[chosen] = _draw(maps, chances, len(chosen), size, rng)
     return images, labels
 
 
 def _system(rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return affine maps (k, 2, 3) with contraction .45 to .85, and their probabilities by determinant."""
+    """Return affine maps (k, 2, 3) with contraction (spectral norm) .45 to .85, and probabilities by determinant."""
     count = int(rng.integers(2, 6))
     maps = np.empty((count, 2, 3))
     for number in range(count):
-        u, _, v = np.linalg.svd(rng.standard_normal((2, 2)))
-        scales = rng.uniform(0.45, 0.85) * np.array([1.0, rng.uniform(0.4, 1.0)])
-        maps[number, :, :2] = u @ np.diag(scales) @ v
+        matrix = rng.standard_normal((2, 2))
+        maps[number, :, :2] = matrix * (rng.uniform(0.45, 0.85) / np.linalg.norm(matrix, 2))
         maps[number, :, 2] = rng.uniform(-1.0, 1.0, 2)
-    weights = np.abs(np.linalg.det(maps[:, :, :2])) + 0.05
+    weights = np.abs(np.linalg.det(maps[:, :, :2])) + 0.02
     return maps, weights / weights.sum()
 
 

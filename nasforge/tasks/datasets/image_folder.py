@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasforge.errors import DataError
-from nasforge.tasks.dataset import DataSource, Labelled, balanced_split, check_limit, make_source
+from nasforge.tasks.dataset import DataSource, Labelled, balanced_split, check_limit, check_memory, make_source
 from nasforge.tasks.preprocessing import image_size, to_pixels
 
 SUFFIXES: Final = frozenset(
@@ -56,7 +56,7 @@ def load(
     side = size or _median_side([path for paths in train.values() for path in paths])
     if limit is not None and test_folder is not None:
         train = _limited(train, limit, seed)
-    _check_memory(root, sum(len(paths) for files in (train, *others.values()) for paths in files.values()), side)
+    check_memory(str(root), sum(len(paths) for files in (train, *others.values()) for paths in files.values()), side)
     read = {part: _read(files, classes, side) for part, files in others.items()}
     return make_source(
         f"image_folder:{root.resolve().name}",
@@ -142,17 +142,6 @@ def _limited(files: Files, limit: int, seed: int) -> Files:
 def _median_side(paths: list[Path]) -> int:
     some = paths[:: max(1, len(paths) // 50)]
     return int(min(224, max(8, np.median([min(image_size(path)) for path in some]))))
-
-
-def _check_memory(root: Path, count: int, side: int) -> None:
-    """Refuse before reading what would not fit: the pixels are held twice while they are split."""
-    needed = 2 * count * side * side * 3
-    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
-    if needed > held:
-        raise DataError(
-            f"the {count} images of '{root}' take {needed / 2**30:.1f} GiB at {side} pixels, and this machine has "
-            f"{held / 2**30:.1f} GiB; give a smaller size or a limit."
-        )
 
 
 def _read(files: Files, classes: tuple[str, ...], side: int) -> Labelled:
