@@ -12,6 +12,7 @@ from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy, WeightSharing
 
 HEAD: Final = "table:"
+FILES: Final = (".csv", ".parquet")
 
 
 def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy_name: str) -> TabularEvaluator:
@@ -37,7 +38,7 @@ def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy
             f"strategy '{strategy_name}' trains shared weights and rates with them, so it cannot look up "
             f"'{evaluation}'; take a strategy that only proposes, such as evolution, or leave evaluation away."
         )
-    if where.endswith(".csv"):
+    if Path(where).suffix in FILES:
         return read_table(Path(where), space)
     name, _, argument = where.partition(":")
     if name not in registry.installed("suites"):
