@@ -167,15 +167,15 @@ def nb201(dataset: str = "cifar10") -> TabularEvaluator:
     """Return NAS-Bench-201's table at fidelities of 12 and 200 epochs (Dong & Yang 2020).
 
     Metrics are `accuracy_valid` (one of three seeds at 200 epochs), `accuracy` on test, both 0..1, `train_seconds`
-    where known, and `params` and `macs` by the space's formulas. The benchmark's own counts also hold the operations
-    of a cell that reach its output by no path; in the 11,308 cells without such they are the same.
+    where known, and `params` and `macs` by the space's formulas. The benchmark's own counts also hold operations
+    that reach the output by no path; in the 11,308 cells where none of these has weights they are the same.
 
     Raises:
         DataError: the table is not on this machine, is damaged, or has no such data set.
     """
     path = data_file("nb201/nb201.npz")
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as content:
             columns = {name: content[name] for name in content.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"'{path}' cannot be read ({type(error).__name__}); get it again.") from error
