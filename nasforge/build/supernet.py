@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, final
@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from nasforge.build.masked import MaskedRun
 from nasforge.build.mixing import MixedRun
 from nasforge.build.plan import Plan, make_plan, needed_steps
 from nasforge.build.variants import layer_key, layer_variants
@@ -19,7 +20,7 @@ from nasforge.layers.base import Layer, LeafViews, layer_class
 from nasforge.layers.mixture import Mixture
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.lower import MixOp, Step
-from nasforge.space.node import BoundaryOp, InputOp
+from nasforge.space.node import BoundaryOp, InputOp, Operator, Types
 
 
 @final
@@ -85,12 +86,19 @@ class Supernet(nn.Module):
 
     def layer_of(self, step: Step) -> nn.Module:
         """Return the layer that holds a step's weights; layers without weights are made when first met."""
-        key = layer_key(step.weights, step.part)
+        return self.layer(layer_key(step.weights, step.part), step.op, step.input_types)
+
+    def layer(self, key: str, op: Operator, types: Types) -> nn.Module:
+        """Return a layer by its name; one without weights is made when first met.
+
+        Raises:
+            ArchitectureError: there is none, and the operator has weights.
+        """
         if key not in self.layers:
-            found = layer_class(step.op)
-            if any(True for _ in found.plain(step.op, step.input_types).parameters()):
+            found = layer_class(op)
+            if any(True for _ in found.plain(op, types).parameters()):
                 raise ArchitectureError(f"the supernet of space '{self.space.name}' has no weights for '{key}'.")
-            layer = found([(step.op, step.input_types)]).train(self.training)
+            layer = found([(op, types)]).train(self.training)
             layer.views = self.views
             self.layers[key] = layer
         return self.layers[key]
@@ -133,6 +141,29 @@ class Supernet(nn.Module):
         mixed = tuple(sorted((number, mixture.support) for number, mixture in by_choice.items()))
         plan, layers = self._plan(architecture, mixed)
         return MixedRun(self, plan, layers, by_choice, names).run(x, self.training)
+
+    def run_masked(
+        self,
+        x: Tensor | Mapping[str, Tensor],
+        architectures: Sequence[Architecture],
+        shares: Mapping[str, Tensor] | None = None,
+    ) -> Any:
+        """Run several architectures in one batch; see `nasforge.build.masked` for what this can and cannot do.
+
+        Args:
+            x: the input, or inputs by name, (batch, ...).
+            architectures: one per image, or one per group of equally many consecutive images.
+            shares: by choice name, (options,) or (batch, options): how much of each option is run, in the place of
+                what the architectures decide. Gradients flow to it.
+
+        Returns:
+            As `forward`.
+
+        Raises:
+            UsageError: numbers that do not fit, an unknown choice.
+            IncompatibleError: architectures, or a layer, that masks cannot express.
+        """
+        return MaskedRun(self, architectures, x, shares or {}).run()
 
     @contextmanager
     def recording(self) -> Iterator[LeafViews]:

@@ -10,12 +10,13 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from nasforge.errors import SpaceError
+from nasforge.errors import IncompatibleError, SpaceError
+from nasforge.layers.blend import Blend, widened
 from nasforge.space.node import Operator, Types
 
 Index = tuple[slice, ...]
@@ -120,13 +121,31 @@ class Layer(nn.Module, ABC):
     def export(self, op: Any, types: Types, module: nn.Module) -> None:
         """Copy the weights of one variant into its plain module."""
 
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Run several variants in one batch, on inputs as wide as the widest; see `nasforge.layers.blend`.
+
+        What is left in the places that an image lacks does not matter: they are set to zero afterwards.
+
+        Raises:
+            IncompatibleError: the layer cannot, unless it overrides this method.
+        """
+        raise IncompatibleError(
+            f"layer '{blend.name}' cannot run masked: {type(self).__name__} does not say how; "
+            "give it a method `masked`, or run the architectures one by one."
+        )
+
     def runs(self, parameter: nn.Parameter, *index: Layout) -> Tensor:
         """Slice a parameter, each axis by its (offset, length) runs; several runs are gathered and joined."""
         return self.views.take(parameter, index)
 
 
 class Stateless(Layer):
-    """A layer without weights: the plain modules themselves, one per variant."""
+    """A layer without weights: the plain modules themselves, one per variant.
+
+    One that declares `per_channel` treats each channel alone and alike, however many there are, and so runs masked.
+    """
+
+    per_channel: ClassVar[bool] = False
 
     def __init__(self, variants: Sequence[Variant]) -> None:
         """Start without modules; they are made when first needed."""
@@ -141,6 +160,15 @@ class Stateless(Layer):
         module.training = self.training
         result: Tensor = module(*inputs)
         return result
+
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Run the plain module of each operator on all channels, if channels do not matter."""
+        if not self.per_channel:
+            return super().masked(blend, *inputs)
+        width = max(x.shape[1] for x in inputs)
+        wide = [widened(x, width) for x in inputs]
+        types = blend.types[0]
+        return blend.sum(lambda op: op, lambda op: self(op, types, *wide))
 
 
 def layer_class(op: Operator) -> type[Layer]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasforge.layers.base import Stateless
+from nasforge.layers.blend import Blend, widened
 from nasforge.space.node import Types
 
 
@@ -58,6 +59,8 @@ class ZerosLike(nn.Module):
 class AddLayer(Stateless):
     """A sum."""
 
+    per_channel = True
+
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return a Sum."""
@@ -68,6 +71,8 @@ class AddLayer(Stateless):
 class MultiplyLayer(Stateless):
     """A product."""
 
+    per_channel = True
+
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return a Product."""
@@ -77,6 +82,11 @@ class MultiplyLayer(Stateless):
 @final
 class ConcatLayer(Stateless):
     """A concatenation."""
+
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Put each input at its slot in the weights of whatever reads them."""
+        width, offsets = blend.output.shape[1], blend.common("offsets")
+        return torch.stack([widened(x, width, offset) for x, offset in zip(inputs, offsets, strict=True)]).sum(dim=0)
 
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from nasforge.errors import SpaceError
 from nasforge.layers.base import Layer, Layout, Stateless, Variant, capacity, inputs_of, ops_of
+from nasforge.layers.blend import Blend, along
 from nasforge.space.node import Types
 
 _ACTIVATIONS: Final[dict[str, type[nn.Module]]] = {
@@ -77,6 +78,23 @@ class ElasticConv2d(Layer):
         padding = op.dilation * (op.kernel // 2)
         return functional.conv2d(inputs[0], weight, bias, op.stride, padding, op.dilation, groups)
 
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Convolve all channels; each kernel size by its share."""
+        x = blend.scaled(inputs[0]) if not self.depthwise else inputs[0]
+        width, out = x.shape[1], blend.output.shape[1]
+        stride, dilation = blend.common("stride"), blend.common("dilation")
+        blend.common("depthwise")
+        groups = width if self.depthwise else blend.common("groups")
+        weight = self.weight[:out] if groups > 1 else self.weight[:out, :width]
+        bias = self.bias[:out] if self.bias is not None and blend.common("bias") else None
+
+        def crop(kernel: int) -> Tensor:
+            start = (self.kernel - kernel) // 2
+            inner = weight[:, :, start : start + kernel, start : start + kernel]
+            return functional.conv2d(x, inner, bias, stride, dilation * (kernel // 2), dilation, groups)
+
+        return blend.sum(lambda op: op.kernel, crop)
+
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return an nn.Conv2d."""
@@ -139,6 +157,28 @@ class ElasticBatchNorm(Layer):
             self._put_back(layout, mean, var)
         return y
 
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Normalise as the paths do: in training each architecture's images by their own statistics.
+
+        The running statistics move as if the architectures had run one after another.
+        """
+        x, momentum, eps = inputs[0], blend.common("momentum"), blend.common("eps")
+        width = x.shape[1]
+        weight = self.weight[:width] if self.weight is not None else None
+        bias = self.bias[:width] if self.bias is not None else None
+        running = self.running_mean[:width], self.running_var[:width]
+        if not self.training:
+            return functional.batch_norm(x, *running, weight, bias, False, momentum, eps)
+        parts = []
+        for images in blend.groups:
+            mean, var = (statistic.clone() for statistic in running)
+            parts.append(functional.batch_norm(x[images], mean, var, weight, bias, True, momentum, eps))
+            if self.tracking:
+                active = (blend.output[images] > 0).any(dim=0)
+                for statistic, new in zip(running, (mean, var), strict=True):
+                    statistic.copy_(torch.where(active, new, statistic))
+        return torch.zeros_like(x).index_copy(0, torch.cat(blend.groups), torch.cat(parts))
+
     def _statistics(self, layout: Layout) -> tuple[Tensor, Tensor]:
         """Return running mean and variance of the channels: views of one run, copies of several."""
         return self.views.buffer(self.running_mean, layout), self.views.buffer(self.running_var, layout)
@@ -189,6 +229,16 @@ class ElasticLayerNorm(Layer):
         layout = types[0].layout
         return channel_norm(inputs[0], self.runs(self.weight, layout), self.runs(self.bias, layout), op.eps)
 
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Normalise over the channels that each image has."""
+        x, share = inputs[0], along(blend.inputs[0], inputs[0])
+        width = x.shape[1]
+        count = share.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        centred = x - (share * x).sum(dim=1, keepdim=True) / count
+        variance = (share * centred.square()).sum(dim=1, keepdim=True) / count
+        y = centred * torch.rsqrt(variance + blend.common("eps"))
+        return y * along(self.weight[None, :width], x) + along(self.bias[None, :width], x)
+
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return a ChannelNorm."""
@@ -226,6 +276,8 @@ class ChannelNorm(nn.Module):
 @final
 class ActivationLayer(Stateless):
     """A pointwise nonlinearity."""
+
+    per_channel = True
 
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nasforge.layers.base import Layer, Variant, capacity, ops_of
+from nasforge.layers.blend import Blend
 from nasforge.space.node import Types
 
 
@@ -35,6 +36,15 @@ class ElasticLinear(Layer):
         """Multiply by the sliced matrix."""
         x = functional.dropout(inputs[0], op.dropout, self.training and self.dropping) if op.dropout else inputs[0]
         return functional.linear(x, *self._weights(op, types))
+
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Multiply by the matrix of the widest variant."""
+        x, dropout = blend.scaled(inputs[0]), blend.common("dropout")
+        if dropout:
+            x = functional.dropout(x, dropout, self.training and self.dropping)
+        out = blend.output.shape[1]
+        bias = self.bias[:out] if self.bias is not None and blend.common("bias") else None
+        return functional.linear(x, self.weight[:out, : x.shape[1]], bias)
 
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:

@@ -14,6 +14,8 @@ from nasforge.space.node import Types
 class PoolLayer(Stateless):
     """Maximum or average over windows; padded places do not count."""
 
+    per_channel = True
+
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return nn.MaxPool2d or nn.AvgPool2d."""
@@ -26,6 +28,8 @@ class PoolLayer(Stateless):
 @final
 class GlobalPoolLayer(Stateless):
     """Average over all positions."""
+
+    per_channel = True
 
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:

@@ -14,6 +14,8 @@ from nasforge.space.node import Types
 class ResizeLayer(Stateless):
     """Bilinear resampling; the identity where the size is already right."""
 
+    per_channel = True
+
     @classmethod
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return nn.Upsample, or nn.Identity."""
