@@ -13,13 +13,13 @@ from typing import Any, Final, final
 
 from nasforge.errors import DamagedError, NasforgeError
 from nasforge.goals import Objective
-from nasforge.goals.quantity import milliseconds
 from nasforge.report.journal import Told, read_journal
 from nasforge.run.artifact import FILE as ARCHITECTURE
 from nasforge.run.artifact import Artifact, read_artifact
 from nasforge.run.folder import CONFIG, read_config, redacted
 from nasforge.run.result import FILE as RESULT
 from nasforge.run.result import read_result
+from nasforge.run.settings import Limits
 from nasforge.run.store import STUDY
 from nasforge.space import Lowered, SearchSpace
 
@@ -69,7 +69,7 @@ class Contents:
         result: `result.json` as it is.
         best, pareto, finalists: its architectures.
         objective: what was improved first.
-        limit_ms: the latency limit, None without one.
+        limits: the hard limits.
         told: the journal's evaluations; empty where there is no journal.
         config: `config.yaml` as written, passwords redacted; None where it cannot be read.
         artifact: the chosen architecture with its space.
@@ -83,12 +83,17 @@ class Contents:
     pareto: tuple[Entry, ...]
     finalists: tuple[Entry, ...]
     objective: Objective
-    limit_ms: float | None
+    limits: Limits
     told: tuple[Told, ...]
     config: Mapping[str, Any] | None
     artifact: Artifact | None
     lowered: Lowered | None
     notes: Mapping[str, str]
+
+    @property
+    def limit_ms(self) -> float | None:
+        """The latency limit, None without one."""
+        return self.limits.latency_ms
 
 
 def read_contents(folder: Path, space: SearchSpace | None = None) -> Contents:
@@ -106,12 +111,11 @@ def read_contents(folder: Path, space: SearchSpace | None = None) -> Contents:
         best = None if result["best"] is None else Entry.read(result["best"])
         pareto, finalists = (tuple(map(Entry.read, result.get(key, ()))) for key in ("pareto", "finalists"))
         objective = Objective(**(result.get("objectives") or [{"metric": "accuracy_valid"}])[0])
-        latency = result["budget"]["limits"]["latency"]
-        limit = None if latency is None else milliseconds(latency)
+        limits = Limits.read(result["budget"]["limits"])
         wrong = [key for key in _MAPPINGS if not isinstance(result[key], Mapping)]
         if wrong:
             raise TypeError(f"{wrong[0]} is no mapping")
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise DamagedError(
             f"'{folder / RESULT}' is not as nasforge writes it ({type(error).__name__}: {error}); "
             f"remove it, and `nasforge resume {folder}` writes it again."
@@ -121,7 +125,7 @@ def read_contents(folder: Path, space: SearchSpace | None = None) -> Contents:
     config = _config(folder, notes)
     artifact, lowered = _architecture(folder, space, best, notes)
     return Contents(
-        folder, redacted(result), best, pareto, finalists, objective, limit, told, config, artifact, lowered, notes
+        folder, redacted(result), best, pareto, finalists, objective, limits, told, config, artifact, lowered, notes
     )
 
 

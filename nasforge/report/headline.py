@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element
-from nasforge.report.quantity import NOTHING, quantity, seconds_text, short_count, text_of, words
+from nasforge.report.quantity import NOTHING, number, quantity, seconds_text, short_count, text_of, words
 
 MEASURED: Final = "latency_ms"
 PREDICTED: Final = "latency_ms_predicted"
@@ -45,8 +45,8 @@ def quality_metric(contents: Contents, entry: Entry) -> str:
 def _sentence(contents: Contents) -> str:
     result = contents.result
     count = result["evaluations"]
-    total = result["seconds"].get("total")
-    time = f" in {seconds_text(total)}" if isinstance(total, int | float) else ""
+    total = number(result["seconds"].get("total"))
+    time = "" if total is None else f" in {seconds_text(total)}"
     return (
         f"{count:,} architecture{'' if count == 1 else 's'} evaluated{time}, "
         f"{len(contents.finalists)} in the final; seed {result['seed']}."
@@ -92,7 +92,8 @@ def _cards(contents: Contents) -> Markup | None:
         _card(
             f"latency, {'measured' if measured else 'predicted'}", quantity(latency, best.metrics.get(latency)), also
         ),
-        *(_count(best, each, name, contents) for each, name in (("params", "parameters"), ("macs", "MACs"))),
+        _count(best, "params", "parameters", contents.limits.params),
+        _count(best, "macs", "MACs", contents.limits.macs),
     ]
     if "accuracy_int8" in best.metrics:
         int8 = quantity("accuracy_int8", best.metrics["accuracy_int8"])
@@ -107,10 +108,8 @@ def _split(best: Entry, metric: str) -> str:
     return ", ".join(str(each) for each in (f"on {split}" if split else None, weights) if each)
 
 
-def _count(best: Entry, metric: str, name: str, contents: Contents) -> Markup:
+def _count(best: Entry, metric: str, name: str, limit: int | None) -> Markup:
     value = best.metrics.get(metric)
-    limits: Any = contents.result["budget"]["limits"]
-    limit = limits.get(metric)
     text = "no limit" if limit is None else f"limit {short_count(limit)}"
     if value is None:
         return _card(name, NOTHING, text)

@@ -54,7 +54,7 @@ def read_journal(folder: Path) -> Journal:
             attributes = entry.get("user_attrs") or {}
             if "number" in attributes:
                 told.append(_told(attributes))
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
             unreadable += 1
     if not told:
         raise DamagedError(f"{STUDY} holds no evaluation that can be read.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 from typing import Final, TypeGuard, final
 
+_REFUSED: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _EMPTY: Final = frozenset({"br", "col", "hr", "img", "meta", "path", "rect", "circle", "line"})
 
 
@@ -27,15 +29,7 @@ def escaped(text: object) -> Markup:
     """
     if isinstance(text, Markup):
         return text
-    readable = "".join(each if _allowed(each) else "\N{REPLACEMENT CHARACTER}" for each in str(text))
-    return Markup(html.escape(readable))
-
-
-def _allowed(character: str) -> bool:
-    code = ord(character)
-    if code < 32:
-        return character in "\t\n\r"
-    return not (0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code in (0xFFFE, 0xFFFF))
+    return Markup(html.escape(_REFUSED.sub("\N{REPLACEMENT CHARACTER}", str(text))))
 
 
 def joined(parts: Iterable[Content], between: str = "") -> Markup:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from nasforge.errors import NasforgeError
 from nasforge.report.contents import Contents
 from nasforge.report.markup import Content, Markup, element, joined, table
-from nasforge.report.quantity import NOTHING, quantity, seconds_text
+from nasforge.report.quantity import NOTHING, number, quantity, seconds_text
 from nasforge.run.options import option_defaults
 from nasforge.run.settings import Settings
 
@@ -125,7 +125,7 @@ def _splits(contents: Contents) -> Markup:
 
 
 def _seconds(seconds: Mapping[str, Any]) -> Markup:
-    known = {str(key): float(value) for key, value in seconds.items() if isinstance(value, int | float)}
+    known = {str(key): found for key, value in seconds.items() if (found := number(value)) is not None}
     whole = max([*known.values(), 1e-9])
     rows = [
         [
@@ -142,7 +142,7 @@ def _latency(latency: Mapping[str, Any]) -> Markup:
     validated = latency.get("validated")
     if isinstance(validated, Mapping) and validated:
         error: Content = _list([
-            (str(key), quantity(str(key), float(value)) if isinstance(value, int | float) else str(value))
+            (str(key), quantity(str(key), number(value)))
             for key, value in validated.items()
         ])  # fmt: skip
     else:

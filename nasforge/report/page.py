@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -106,6 +107,7 @@ def _architecture(contents: Contents) -> list[Content]:
     return parts
 
 
+@cache
 def _plotly() -> str:
     """Return plotly.js, compressed: the page has 2 MB instead of 5."""
     from plotly.offline import get_plotlyjs

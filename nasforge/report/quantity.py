@@ -39,6 +39,20 @@ def quantity(metric: str, value: float | None) -> Markup:
     return element("data", text_of(metric, value), value=exact, title=f"{metric} = {exact}")
 
 
+def number(value: object) -> float | None:
+    """Return a value of a JSON file as a number; None where it is none, or not finite.
+
+    >>> number(3), number("3"), number(True), number(10**400)
+    (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
 def words(metric: str) -> str:
     """Return a metric's name for people.
 
