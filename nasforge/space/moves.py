@@ -47,6 +47,8 @@ class Program:
 
     allowed: tuple[tuple[int, ...], ...]
     gates: tuple[Gate, ...]
+    closing: tuple[tuple[Gate, tuple[int, ...]], ...]
+    """The gates, each once for all the choices that open and close together."""
     links: tuple[Link, ...]
     steering: frozenset[int]
     """Choices that decide another's activity or options."""
@@ -76,9 +78,13 @@ def compile_program(analysis: Analysis, allowed: Sequence[tuple[int, ...]]) -> P
             rows = tuple(tuple(o for o in allowed[index] if row[o]) for row in relation.allowed)
             links.append(Link(index, number[relation.previous], rows))
             steering.add(number[relation.previous])
+    together: dict[tuple[Any, ...], list[Gate]] = {}
+    for gate in gates:
+        together.setdefault((gate.reads, gate.active), []).append(gate)
     return Program(
         tuple(allowed),
         tuple(gates),
+        tuple((group[0], tuple(gate.choice for gate in group)) for group in together.values()),
         tuple(links),
         frozenset(steering),
         tuple(i for i, options in enumerate(allowed) if len(options) > 1),
@@ -106,10 +112,21 @@ def sample(program: Program, rng: np.random.Generator) -> Decisions:
         decisions = [options[int(u * len(options))] for u, options in zip(draws, program.allowed, strict=True)]
     if program.links:
         return settle(program, decisions, rng)
-    for gate in program.gates:
-        if not is_active(gate, decisions):
-            decisions[gate.choice] = -1
+    close(program, decisions)
     return decisions
+
+
+def close(program: Program, decisions: Decisions) -> None:
+    """Take the option from every choice that is inactive."""
+    for gate, choices in program.closing:
+        place = 0
+        for axis, stride in gate.reads:
+            option = decisions[axis]
+            if option > 0:
+                place += option * stride
+        if not gate.active[place]:
+            for index in choices:
+                decisions[index] = -1
 
 
 def settle(program: Program, decisions: Decisions, rng: np.random.Generator) -> Decisions:
@@ -234,23 +251,26 @@ def sample_batch(program: Program, n: int, rng: np.random.Generator) -> npt.NDAr
         rows[index] = drawn if program.plain else np.asarray(options, dtype=np.int16)[drawn]
     links = {link.choice: link for link in program.links}
     gates = {gate.choice: gate for gate in program.gates}
-    for index in _order(program) if links else gates:
+    if not links:
+        for gate, choices in program.closing:
+            closed = _closed(rows, gate)
+            for index in choices:
+                rows[index][closed] = -1
+        return rows.T
+    for index in _order(program):
         if index in links:
             _relink(rows, links[index], rng)
         if index in gates:
-            _close(rows, gates[index])
+            rows[index][_closed(rows, gates[index])] = -1
     return rows.T
 
 
-def _close(rows: npt.NDArray[np.int16], gate: Gate) -> None:
-    active = np.asarray(gate.active)
-    if not gate.reads:
-        rows[gate.choice] = -1
-        return
-    place: Any = 0
+def _closed(rows: npt.NDArray[np.int16], gate: Gate) -> npt.NDArray[np.bool_]:
+    """Return for which columns of `rows`, (choices, n), the gate is closed."""
+    place: Any = np.zeros(rows.shape[1], dtype=np.intp)
     for axis, stride in gate.reads:
-        place = place + np.maximum(rows[axis], 0).astype(np.intp) * stride
-    rows[gate.choice][~active[place]] = -1
+        place += np.maximum(rows[axis], 0).astype(np.intp) * stride
+    return ~np.asarray(gate.active)[place]
 
 
 def _relink(rows: npt.NDArray[np.int16], link: Link, rng: np.random.Generator) -> None:
@@ -275,19 +295,37 @@ def mutate_batch(program: Program, decisions: npt.NDArray[Any], rng: np.random.G
         return rows
     counts = np.asarray(program.counts)
     places = np.arange(len(rows))
-    if program.gates:
-        keys = rng.random((len(rows), len(free)), dtype=np.float32)
-        keys[rows[:, free] < 0] = -1.0
-        picked = free[keys.argmax(axis=1)]
-    else:
-        picked = free[rng.integers(len(free), size=len(rows))]
+    picked = _picked(program, rows, free, rng)
     old = rows[places, picked]
     new = (rng.random(len(rows)) * (counts[picked] - 1)).astype(np.int16)
     rows[places, picked] = new + (new >= old)
-    columns = np.ascontiguousarray(rows.T)
-    for gate in program.gates:
-        missing = columns[gate.choice] < 0
-        fresh = rng.integers(counts[gate.choice], size=int(missing.sum()), dtype=np.uint16)
-        columns[gate.choice][missing] = fresh
-        _close(columns, gate)
-    return columns.T
+    if program.gates:
+        upset = np.isin(picked, list(program.steering))
+        rows[upset] = _reopened(program, np.ascontiguousarray(rows[upset].T), rng).T
+    return rows
+
+
+def _picked(
+    program: Program, rows: npt.NDArray[np.int16], free: npt.NDArray[np.intp], rng: np.random.Generator
+) -> npt.NDArray[np.intp]:
+    """Return for each row one of its active free choices, each equally likely."""
+    picked = free[rng.integers(len(free), size=len(rows))]
+    if {gate.choice for gate in program.gates}.issuperset(program.free):  # a row may have no active one at all
+        keys = np.where(rows[:, free] < 0, -1.0, rng.random((len(rows), len(free))))
+        return free[keys.argmax(axis=1)]
+    again = np.flatnonzero(rows[np.arange(len(rows)), picked] < 0) if program.gates else free[:0]
+    while len(again):
+        picked[again] = free[rng.integers(len(free), size=len(again))]
+        again = again[rows[again, picked[again]] < 0]
+    return picked
+
+
+def _reopened(program: Program, rows: npt.NDArray[np.int16], rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """Draw what became active, drop what became inactive; `rows` are (choices, n)."""
+    for gate, choices in program.closing:
+        closed = _closed(rows, gate)
+        for index in choices:
+            missing = np.flatnonzero((rows[index] < 0) & ~closed)
+            rows[index][missing] = rng.integers(program.counts[index], size=len(missing), dtype=np.uint16)
+            rows[index][closed] = -1
+    return rows

@@ -243,9 +243,7 @@ class SearchSpace:
         """Draw an architecture with every one equally likely."""
         drawn = draw(self._elimination, self.sizes, rng)
         decisions = list(drawn)
-        for gate in self._program.gates:
-            if not moves.is_active(gate, decisions):
-                decisions[gate.choice] = -1
+        moves.close(self._program, decisions)
         return Architecture(tuple(decisions), self.fingerprint)
 
     def sample_batch(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
