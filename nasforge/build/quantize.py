@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,10 @@ import onnxruntime as ort
 from nasforge.errors import EvaluationError
 
 Feed = Mapping[str, npt.NDArray[np.float32]]
+Ranges = Mapping[str, tuple[float, float]]
+FLOAT_CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose"})
+"""What a convolution that runs in float is called after ONNX Runtime's optimisation, in whatever domain."""
+_NOT_NEGATIVE: Final = {"Relu": 6.0, "Clip": 6.0, "HardSigmoid": 1.0, "Sigmoid": 1.0}
 
 
 @final
@@ -34,42 +39,105 @@ class Quantised:
 
 
 def quantise(source: str | Path, path: str | Path, calibration: Iterable[Feed]) -> Quantised:
-    """Quantise a float32 ONNX file.
+    """Quantise a float32 ONNX file with ranges seen on calibration data.
 
     Args:
         source: the float32 file.
         path: where the INT8 file goes.
-        calibration: feeds (name -> (batch, ...)) from the training split; random ones serve for timing.
+        calibration: feeds (name -> (batch, ...)) from the training split.
 
     Raises:
         EvaluationError: ONNX Runtime cannot quantise it.
     """
-    from onnxruntime import quantization as tools
+    return _quantise(source, path, lambda prepared, folder: _seen_ranges(prepared, folder, calibration))
+
+
+def quantise_for_timing(source: str | Path, path: str | Path) -> Quantised:
+    """Quantise a float32 ONNX file with made-up ranges: same graph, same latency, meaningless outputs.
+
+    Raises:
+        EvaluationError: ONNX Runtime cannot quantise it.
+    """
+    return _quantise(source, path, lambda prepared, folder: _made_up_ranges(prepared))
+
+
+def _quantise(source: str | Path, path: str | Path, find_ranges: Callable[[Path, Path], Ranges]) -> Quantised:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    level = logging.getLogger().level
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tools announce their own deprecations
-        logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as name, _quiet():
+        folder = Path(name)
+        prepared = folder / "prepared.onnx"
         try:
-            prepared = Path(folder) / "prepared.onnx"
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             rewrite_pooling(prepared)
-            tools.quantize_static(
-                str(prepared),
-                str(path),
-                _Reader(calibration),
-                quant_format=tools.QuantFormat.QDQ,
-                activation_type=tools.QuantType.QUInt8,
-                weight_type=tools.QuantType.QInt8,
-                per_channel=True,
-            )
+            _insert_scales(prepared, find_ranges(prepared, folder), Path(path))
         except Exception as error:
             raise EvaluationError(f"'{source}' cannot be quantised ({type(error).__name__}: {error}).") from error
-        finally:
-            logging.getLogger().setLevel(level)
         _copy_metadata(source, path)
-        return Quantised(Path(path), float_convolutions(path, Path(folder)))
+        return Quantised(Path(path), float_convolutions(path, folder))
+
+
+def _insert_scales(prepared: Path, ranges: Ranges, path: Path) -> None:
+    """Write the QDQ graph.
+
+    Pools are quantised even where nothing before them is: a block alone then computes what it computes in a network.
+    """
+    from onnxruntime import quantization as tools
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    limits = {name: tuple(np.asarray(end, dtype=np.float32) for end in ends) for name, ends in ranges.items()}
+    quantizer = QDQQuantizer(
+        load_model_with_shape_infer(prepared),
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=tools.QuantType.QInt8,
+        activation_qType=tools.QuantType.QUInt8,
+        tensors_range=TensorsData(tools.CalibrationMethod.MinMax, limits),
+        nodes_to_quantize=[],
+        nodes_to_exclude=[],
+        op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry}),
+        extra_options={"ForceQuantizeNoInputCheck": True},
+    )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(path), False)
+
+
+def _seen_ranges(prepared: Path, folder: Path, calibration: Iterable[Feed]) -> dict[str, tuple[float, float]]:
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    augmented = folder / "augmented.onnx"
+    calibrator = create_calibrator(
+        prepared, [], augmented_model_path=str(augmented), providers=["CPUExecutionProvider"]
+    )
+    calibrator.collect_data(_Reader(calibration))
+    found = calibrator.compute_data()
+    return {name: (float(found[name].lowest), float(found[name].highest)) for name in found.keys()}  # noqa: SIM118 - not a mapping
+
+
+def _made_up_ranges(prepared: Path) -> dict[str, tuple[float, float]]:
+    graph = onnx.load(str(prepared)).graph
+    ranges = {entry.name: (-3.0, 3.0) for entry in graph.input}
+    for node in graph.node:
+        high = _NOT_NEGATIVE.get(node.op_type)
+        ranges.update(dict.fromkeys(node.output, (-3.0, 3.0) if high is None else (0.0, high)))
+    return ranges
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the quantisation tools: they announce their own deprecations, and ask for what was done."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
 
 
 @final
@@ -114,7 +182,7 @@ def float_convolutions(path: str | Path, folder: Path) -> tuple[str, ...]:
     """Return the convolutions that run in float after ONNX Runtime's optimisation, with the likely reason."""
     optimised = folder / "optimised.onnx"
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.optimized_model_filepath = str(optimised)
     options.log_severity_level = 3
     ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -122,7 +190,7 @@ def float_convolutions(path: str | Path, folder: Path) -> tuple[str, ...]:
     makers = {name: node for node in graph.node for name in node.output}
     found = []
     for node in graph.node:
-        if node.op_type in ("Conv", "FusedConv"):
+        if node.op_type in FLOAT_CONVOLUTIONS:
             before = makers.get(node.input[0])
             reason = f"its input comes from {before.op_type}" if before is not None else "its input is the network's"
             found.append(f"{node.name or node.output[0]}: {reason}")
@@ -136,12 +204,3 @@ def _copy_metadata(source: str | Path, path: str | Path) -> None:
         model = onnx.load(str(path))
         onnx.helper.set_model_props(model, {**texts, "nasforge.precision": "int8"})
         onnx.save(model, str(path))
-
-
-def random_feeds(shapes: Mapping[str, tuple[int, ...]], count: int = 2) -> list[dict[str, Any]]:
-    """Return random calibration feeds: enough for timing, which does not depend on ranges."""
-    rng = np.random.default_rng(0)
-    return [
-        {name: rng.standard_normal((1, *shape)).astype(np.float32) for name, shape in shapes.items()}
-        for _ in range(count)
-    ]

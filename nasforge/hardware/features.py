@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ def fit_kernels(rows: npt.NDArray[np.float64], measured_ms: npt.NDArray[np.float
     return result
 
 
-def estimate_ms(coefficients: Mapping[str, npt.NDArray[np.float64]], op: Operator, inputs: Types) -> float:
+def estimate_ms(coefficients: Mapping[str, Sequence[float]], op: Operator, inputs: Types) -> float:
     """Estimate milliseconds by the coefficients of the operator's kind, or those of all kinds (`*`)."""
     fitted = coefficients.get(type(op).__name__, coefficients["*"])
-    return max(float(kernel_features(op, inputs) @ fitted), 1e-4)
+    return max(float(kernel_features(op, inputs) @ np.asarray(fitted)), 1e-4)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from nasforge.hardware.cost import Cost
@@ -50,23 +49,3 @@ def agreement(predicted: Sequence[float], measured: Sequence[float]) -> dict[str
         "rmspe": float(np.sqrt((relative**2).mean())),
         "spearman": float(rank) if np.isfinite(rank) else 0.0,
     }
-
-
-def fit_correction(sums: npt.ArrayLike, counts: npt.ArrayLike, measured: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Fit measured ~ a + b * sum + c * blocks by least squares of the relative error.
-
-    Args:
-        sums: (n,) sums of block latencies.
-        counts: (n,) numbers of blocks.
-        measured: (n,) latencies of whole networks.
-
-    Returns:
-        (a, b, c); with fewer than six networks (0, b, 0).
-    """
-    x, n, y = (np.asarray(values, dtype=float) for values in (sums, counts, measured))
-    if len(y) < 6:
-        return np.asarray([0.0, float((y / x).mean()) if len(y) else 1.0, 0.0])
-    rows = np.stack([np.ones_like(x), x, n], axis=1) / y[:, None]
-    ridge = np.diag([1e-6, 0.0, 1e-6])
-    solution: npt.NDArray[np.float64] = np.linalg.solve(rows.T @ rows + ridge, rows.T @ np.ones_like(y))
-    return solution

@@ -31,7 +31,7 @@ class Profile:
         noise: how quiet the host was.
         entries: ms by latency key.
         kernels: coefficients by kind of operator, for keys that were not measured.
-        correction: (offset, factor, per block) fitted on whole networks.
+        correction: offset, ms per block, factors by kind of block, fitted on whole networks.
         validation: held-out error.
         created: UTC time.
     """
@@ -45,7 +45,7 @@ class Profile:
     noise: Mapping[str, Any]
     entries: Mapping[str, float]
     kernels: Mapping[str, list[float]]
-    correction: tuple[float, float, float]
+    correction: Mapping[str, Any]
     validation: Mapping[str, float]
     created: str
     schema: int = field(default=SCHEMA)
@@ -64,7 +64,7 @@ class Profile:
             "noise": dict(self.noise),
             "entries": {key: round(value, 6) for key, value in self.entries.items()},
             "kernels": {kind: list(map(float, row)) for kind, row in self.kernels.items()},
-            "correction": [float(value) for value in self.correction],
+            "correction": dict(self.correction),
             "validation": dict(self.validation),
         }
         return {**data, "sha256": checksum(data)}
@@ -99,9 +99,39 @@ def read_profile(path: str | Path) -> Profile:
         )
     values = {key: value for key, value in data.items() if key != "sha256"}
     try:
-        return Profile(**{**values, "correction": tuple(values["correction"])})
-    except (KeyError, TypeError) as error:
+        return Profile(**values)
+    except TypeError as error:
         raise ProfileError(f"profile '{path}' lacks a part ({error}); measure it again.") from error
+
+
+def read_cached(
+    path: Path, *, device_key: str, runtime: Mapping[str, Any], precision: str, here: str
+) -> Profile | None:
+    """Read a profile of the cache; None where there is none to trust: missing, cut, edited or of an older schema.
+
+    Args:
+        path: the file.
+        device_key: of this machine.
+        runtime: versions and settings of this machine.
+        precision: what is asked for.
+        here: names this machine in the error.
+
+    Raises:
+        ProfileError: a sound profile of another device, runtime or precision.
+    """
+    if not path.exists():
+        return None
+    try:
+        profile = read_profile(path)
+    except ProfileError:
+        return None
+    if (profile.device_key, dict(profile.runtime), profile.precision) != (device_key, dict(runtime), precision):
+        made = f"{profile.device.get('model')}, {dict(profile.runtime)}, {profile.precision}"
+        raise ProfileError(
+            f"profile '{path}' was measured on {made}, and this is {here}, {dict(runtime)}, {precision}; remove it and "
+            "it is measured here."
+        )
+    return profile
 
 
 def write_profile(path: str | Path, profile: Profile) -> None:

@@ -58,35 +58,38 @@ def card(name: str) -> Card:
     return CARDS[name]
 
 
-def node_ms(device: Card, op: Operator, inputs: Types, batch: int = 1) -> float:
-    """Return the modelled milliseconds of one operator; normalisation and activation are fused into what precedes.
+def node_ms(device: Card, op: Operator, inputs: Types, batch: int = 1, *, fused: bool = True) -> float:
+    """Return the modelled milliseconds of one operator.
 
     Args:
         device: the card.
         op: an operator with concrete fields.
         inputs: the types of its inputs.
         batch: images at once.
+        fused: whether normalisation and activation are part of the kernel before them, as inference runtimes do it;
+            without, each is a kernel of its own, as in a framework that runs layer by layer.
     """
     if not inputs:
         return 0.0
-    return sum(_leaf_ms(device, leaf, types, batch) for leaf, types in op.primitives(inputs))
+    parts = [(leaf, types) for leaf, types in op.primitives(inputs) if types]
+    kernels = [part for part in parts if not (fused and type(part[0]).__name__ in _FUSED)]
+    return sum(_leaf_ms(device, leaf, types, batch) for leaf, types in kernels)
 
 
 def _leaf_ms(device: Card, op: Operator, inputs: Types, batch: int) -> float:
-    if type(op).__name__ in _FUSED or not inputs:
-        return 0.0
     arithmetic = 2.0 * op.macs(inputs) * batch / (device.tflops * 1e9 * DENSE_EFFICIENCY)
     moved = 4.0 * (batch * (sum(kind.size for kind in inputs) + op.shape(inputs).size) + op.params(inputs))
     memory = moved / (device.bandwidth_gbs * 1e6 * MEMORY_EFFICIENCY)
     return LAUNCH_MS + max(arithmetic, memory)
 
 
-def provenance(device: Card, batch: int) -> dict[str, Any]:
+def provenance(device: Card, batch: int, *, fused: bool = True) -> dict[str, Any]:
     """Return what the result file says of this model."""
     return {
         "kind": "analytic roofline",
         "device": device.name,
         "batch": batch,
+        "fused": fused,
         "tflops_fp32": device.tflops,
         "bandwidth_gbs": device.bandwidth_gbs,
         "assumed": {"dense": DENSE_EFFICIENCY, "memory": MEMORY_EFFICIENCY, "launch_ms": LAUNCH_MS},

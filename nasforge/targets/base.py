@@ -19,7 +19,9 @@ Progress = Callable[[float, float], None]
 @final
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A measured latency for one image: the minimum over visits separated in time, with its spread.
+    """A measured latency of one run: the minimum over visits separated in time, with its spread.
+
+    A run takes one image, or the batch that `source` names.
 
     Attributes:
         latency_ms: the quiet latency (minimum).
@@ -28,6 +30,7 @@ class Measurement:
         visits: how many visits were counted.
         spread: second-best visit / best visit - 1.
         source: where and with what it was measured.
+        noise: what to know of the host's noise; empty where it was quiet.
     """
 
     latency_ms: float
@@ -36,6 +39,7 @@ class Measurement:
     visits: int
     spread: float
     source: str
+    noise: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the measurement as plain data."""
@@ -43,9 +47,9 @@ class Measurement:
 
 
 class Target(ABC):
-    """Base of targets; plug-ins are made without arguments.
+    """Base of targets. A plug-in can be made without arguments; keyword parameters are its options (`target.x=1`).
 
-    `metric_file` is the file of a run that is measured.
+    `precision` is what its networks compute in; a run for an `int8` target delivers a quantised file too.
     """
 
     name: ClassVar[str]
@@ -72,7 +76,7 @@ class Target(ABC):
         return self.measure_many([path])[0]
 
 
-def measurement(readings: Sequence[Sequence[float]], source: str) -> Measurement:
+def measurement(readings: Sequence[Sequence[float]], source: str, noise: str = "") -> Measurement:
     """Summarise readings in milliseconds by visit."""
     best = sorted(min(visit) for visit in readings)
     return Measurement(
@@ -82,4 +86,5 @@ def measurement(readings: Sequence[Sequence[float]], source: str) -> Measurement
         len(readings),
         float(best[1] / best[0] - 1.0) if len(best) > 1 else 0.0,
         source,
+        noise,
     )

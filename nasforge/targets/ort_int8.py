@@ -7,7 +7,7 @@ from typing import ClassVar, final
 
 import onnx
 
-from nasforge.build.quantize import quantise, random_feeds
+from nasforge.build.quantize import quantise_for_timing
 from nasforge.targets.ort_target import OrtTarget
 
 
@@ -15,8 +15,8 @@ from nasforge.targets.ort_target import OrtTarget
 class OrtInt8(OrtTarget):
     """Static QDQ, U8 activations, S8 weights per channel; one thread, one image.
 
-    A float32 file is quantised with random calibration for timing, which does not depend on the ranges; a file
-    that already is quantised is run as it is.
+    A float32 file is quantised with made-up ranges, on which latency does not depend; a file that already is
+    quantised is run as it is.
     """
 
     name: ClassVar[str] = "int8"
@@ -27,8 +27,4 @@ class OrtInt8(OrtTarget):
         model = onnx.load(str(source), load_external_data=False)
         if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
             return source
-        shapes = {
-            entry.name: tuple(axis.dim_value for axis in entry.type.tensor_type.shape.dim[1:])
-            for entry in model.graph.input
-        }
-        return quantise(source, folder / "int8.onnx", random_feeds(shapes)).path
+        return quantise_for_timing(source, folder / "int8.onnx").path

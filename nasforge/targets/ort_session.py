@@ -35,7 +35,9 @@ def open_session(path: str | Path, threads: int = 1) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(path), session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise TargetError(f"ONNX Runtime cannot load '{path}': {error}.") from error
+        raise TargetError(
+            f"ONNX Runtime cannot load '{path}' ({type(error).__name__}: {str(error)[:300]}); give an ONNX file."
+        ) from error
 
 
 def file_function(path: str | Path) -> Callable[[np.ndarray[Any, Any]], list[np.ndarray[Any, Any]]]:
@@ -69,16 +71,41 @@ def bound_run(session: ort.InferenceSession) -> Callable[[], None]:
     return run
 
 
-def cuda_session(path: str | Path, batch: int) -> tuple[ort.InferenceSession, dict[str, np.ndarray[Any, Any]]]:
-    """Open a file on the first GPU and return it with random inputs.
+def cuda_provider_missing() -> str | None:
+    """Return why ONNX Runtime cannot use a GPU, None where it can."""
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        return None
+    return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
+
+
+def cuda_run(path: str | Path, batch: int, stream: int) -> Callable[[], None]:
+    """Return a call that runs a file on the first GPU, inputs and outputs on the device.
+
+    Args:
+        path: a float32 ONNX file.
+        batch: images at once.
+        stream: address of the CUDA stream to compute on.
 
     Raises:
-        TargetError: this ONNX Runtime has no CUDA provider.
+        TargetError: ONNX Runtime cannot load it, or would run it elsewhere.
     """
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise TargetError("this ONNX Runtime has no CUDA provider; install onnxruntime-gpu to measure target 'gpu'.")
-    session = ort.InferenceSession(str(path), session_options(), providers=["CUDAExecutionProvider"])
-    return session, random_feed(session, batch)
+    provider = ("CUDAExecutionProvider", {"device_id": "0", "user_compute_stream": str(stream)})
+    try:
+        session = ort.InferenceSession(str(path), session_options(), providers=[provider])
+    except Exception as error:
+        raise TargetError(f"ONNX Runtime cannot load '{path}' on the GPU: {error}.") from error
+    if session.get_providers()[0] != "CUDAExecutionProvider":
+        raise TargetError(f"ONNX Runtime would run '{path}' on {session.get_providers()[0]}; check the CUDA libraries.")
+    binding = session.io_binding()
+    for name, value in random_feed(session, batch).items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
+    for entry in session.get_outputs():
+        binding.bind_output(entry.name, "cuda")
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+
+    return run
 
 
 def runtime_version() -> str:

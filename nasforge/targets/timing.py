@@ -2,20 +2,29 @@
 
 On a shared host the slow spells last for seconds, so back-to-back runs average nothing out. Items are visited in
 shuffled passes; a reference network is visited between, and a visit counts only while the reference runs near
-its best.
+its best. Items with too few such visits are visited again, a bounded number of times.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import final
+from typing import Any, Final, final
 
 import numpy as np
 
+from nasforge.errors import UsageError, unknown_name_sentence
+from nasforge.targets.pinning import allowed_cores, pin_to_quietest, restored_affinity
+
 Run = Callable[[], None]
+NOISY_BELOW: Final = 0.3
+"""A host is called noisy where fewer visits than this share passed the gate."""
+MOST_MS: Final = 100.0
+"""A visit ends after this long, though it may have fewer runs than asked for (but two at least)."""
 
 
 @final
@@ -31,6 +40,8 @@ class Protocol:
         gate: a visit counts while the nearest reference is within this share of its best.
         every: items between two visits of the reference.
         pause_seconds: between passes, to spread them over time.
+        enough: accepted visits that an item needs.
+        extra: further passes over items that have fewer.
     """
 
     visits: int = 6
@@ -40,10 +51,37 @@ class Protocol:
     gate: float = 0.06
     every: int = 8
     pause_seconds: float = 0.5
+    enough: int = 3
+    extra: int = 4
 
 
-SHORT = Protocol(visits=4, visit_ms=12.0, pause_seconds=0.0)
+SHORT: Final = Protocol(visits=4, runs=10, visit_ms=6.0, pause_seconds=0.0, enough=2, extra=2)
 """For building a profile on first use."""
+
+
+def make_protocol(given: Protocol | Mapping[str, Any] | None) -> Protocol:
+    """Return a protocol from itself or from its fields by name (`target.protocol.visits=10`).
+
+    Raises:
+        UsageError: an unknown field, or a value of the wrong kind.
+    """
+    if given is None:
+        return Protocol()
+    if isinstance(given, Protocol):
+        return given
+    if not isinstance(given, Mapping):
+        raise UsageError(f"protocol was given {given!r}; expected fields by name, such as target.protocol.visits=10.")
+    fields = {name: type(value) for name, value in dataclasses.asdict(Protocol()).items()}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in fields:
+            raise UsageError(unknown_name_sentence("field of protocol", name, fields))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        least = 1 if name in ("visits", "runs", "every") else 0
+        if not number or value < least or value != fields[name](value):
+            raise UsageError(f"protocol.{name} was given {value!r}; expected {fields[name].__name__} from {least} up.")
+        values[name] = fields[name](value)
+    return Protocol(**values)
 
 
 @final
@@ -64,11 +102,33 @@ class Readings:
 @final
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How quiet the host was: the reference's best and spread, and the share of accepted visits."""
+    """How quiet the host was.
+
+    Attributes:
+        reference_ms: the reference's best.
+        reference_spread: its median visit / best - 1.
+        accepted: share of visits that passed the gate.
+        cores: those that were used, in order; empty where the thread could not be pinned.
+    """
 
     reference_ms: float
     reference_spread: float
     accepted: float
+    cores: tuple[int, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What to say where the host was too noisy to trust the figures; empty where it was not."""
+        if self.accepted >= NOISY_BELOW:
+            return ""
+        return (
+            f"host too noisy: only {self.accepted:.0%} of the visits were in a quiet moment; "
+            "measure again when the machine is idle"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**dataclasses.asdict(self), "cores": list(self.cores), "sentence": self.sentence}
 
 
 def one_visit(run: Run, protocol: Protocol) -> tuple[float, ...]:
@@ -83,6 +143,8 @@ def one_visit(run: Run, protocol: Protocol) -> tuple[float, ...]:
         elapsed = (time.perf_counter_ns() - begin) / 1e6
         times.append(elapsed)
         total += elapsed
+        if total > MOST_MS and len(times) >= 2:
+            break
     return tuple(times)
 
 
@@ -102,34 +164,87 @@ def time_interleaved(
         progress: hears the share that is done.
         seed: of the order.
     """
-    rng = np.random.default_rng(seed)
-    visits: list[list[tuple[float, ...]]] = [[] for _ in items]
-    moments: list[list[float]] = [[] for _ in items]
-    marks: list[tuple[float, float]] = []
+    with _without_collection(), restored_affinity():
+        return _Session(items, reference, protocol, progress or (lambda share: None), seed).run()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for turn in range(protocol.visits):
-            for place, index in enumerate(rng.permutation(len(items))):
-                if place % protocol.every == 0:
-                    marks.append((time.monotonic(), min(one_visit(reference, protocol))))
-                visits[index].append(one_visit(items[index], protocol))
-                moments[index].append(time.monotonic())
-            marks.append((time.monotonic(), min(one_visit(reference, protocol))))
-            if progress is not None:
-                progress((turn + 1) / protocol.visits)
-            if turn + 1 < protocol.visits and protocol.pause_seconds:
-                time.sleep(protocol.pause_seconds)
+        yield
     finally:
         if collecting:
             gc.enable()
-    best = min(value for _, value in marks)
-    accepted = [[_near(marks, moment) <= best * (1 + protocol.gate) for moment in row] for row in moments]
-    flat = [ok for row in accepted for ok in row]
-    noise = Noise(best, float(np.median([v for _, v in marks]) / best - 1.0), float(np.mean(flat)) if flat else 1.0)
-    return [Readings(tuple(v), tuple(a)) for v, a in zip(visits, accepted, strict=True)], noise
 
 
-def _near(marks: Sequence[tuple[float, float]], moment: float) -> float:
-    """Return the reference reading nearest in time."""
-    return min(marks, key=lambda mark: abs(mark[0] - moment))[1]
+@final
+class _Session:
+    """The state of one timing session."""
+
+    def __init__(
+        self,
+        items: Sequence[Run],
+        reference: Run,
+        protocol: Protocol,
+        progress: Callable[[float], None],
+        seed: int,
+    ) -> None:
+        self.items, self.reference, self.protocol, self.progress = items, reference, protocol, progress
+        self.rng = np.random.default_rng(seed)
+        self.visits: list[list[tuple[float, ...]]] = [[] for _ in items]
+        self.moments: list[list[float]] = [[] for _ in items]
+        self.marks: list[tuple[float, float]] = []
+        self.allowed, self.cores = allowed_cores(), list[int]()
+
+    def run(self) -> tuple[list[Readings], Noise]:
+        planned, protocol = len(self.items) * self.protocol.visits, self.protocol
+        done = 0
+        for turn in range(protocol.visits):
+            if turn and protocol.pause_seconds:
+                time.sleep(protocol.pause_seconds)
+            done = self._pass(range(len(self.items)), done, planned)
+        for _ in range(protocol.extra):
+            short = [i for i, flags in enumerate(self._accepted()) if sum(flags) < min(protocol.enough, len(flags))]
+            if not short:
+                break
+            done = self._pass(short, done, planned)
+        self.progress(1.0)
+        accepted = self._accepted()
+        flat = [ok for row in accepted for ok in row]
+        best = self._best()
+        noise = Noise(
+            best,
+            float(np.median([value for _, value in self.marks]) / best - 1.0),
+            float(np.mean(flat)) if flat else 1.0,
+            tuple(self.cores),
+        )
+        return [Readings(tuple(v), tuple(a)) for v, a in zip(self.visits, accepted, strict=True)], noise
+
+    def _pass(self, indices: Sequence[int], done: int, planned: int) -> int:
+        core = pin_to_quietest(self.allowed, lambda: min(one_visit(self.reference, self.protocol)))
+        if core is not None:
+            self.cores.append(core)
+        for place, index in enumerate(self.rng.permutation(np.asarray(indices, dtype=int))):
+            if place % self.protocol.every == 0:
+                self._mark()
+                self.progress(min(1.0, done / max(planned, 1)))
+            self.visits[index].append(one_visit(self.items[index], self.protocol))
+            self.moments[index].append(time.monotonic())
+            done += 1
+        self._mark()
+        return done
+
+    def _mark(self) -> None:
+        self.marks.append((time.monotonic(), min(one_visit(self.reference, self.protocol))))
+
+    def _best(self) -> float:
+        return min(value for _, value in self.marks)
+
+    def _accepted(self) -> list[list[bool]]:
+        """Say of each visit whether the reference nearest in time was near its best."""
+        best = self._best() * (1.0 + self.protocol.gate)
+        times = np.asarray([moment for moment, _ in self.marks])
+        values = [value for _, value in self.marks]
+        return [[values[int(np.abs(times - moment).argmin())] <= best for moment in row] for row in self.moments]

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, Final, final
 
-from nasforge.errors import TargetError
+import numpy as np
+
+from nasforge.errors import TargetError, UsageError
 from nasforge.hardware import roofline
-from nasforge.hardware.predictor import LatencyPredictor
+from nasforge.hardware.block_table import METRIC, corrected_cost, fit_correction, spread_networks
+from nasforge.hardware.predictor import LatencyPredictor, agreement
+from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, read_cached, write_profile
+from nasforge.identity import fingerprint
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target, measurement
+from nasforge.targets.blocks import write_network
+from nasforge.targets.timing import Protocol, make_protocol
+
+FITTED: Final = 16
+HELD_OUT: Final = 10
+DEFAULT: Final = Protocol(visits=4, runs=30, warm_up=10)
 
 
 @final
@@ -19,25 +33,46 @@ class TorchCuda(Target):
 
     Args:
         card: short name of the modelled card, see `nasforge.hardware.roofline.CARDS`.
-        batch: images at once.
+        batch: images at once; latencies are those of the whole batch.
+        fused: model normalisation and activation as part of the kernel before them.
+        protocol: how networks are timed on a GPU, as a `Protocol` or its fields by name.
     """
 
     name: ClassVar[str] = "gpu"
 
-    def __init__(self, card: str = roofline.DEFAULT_CARD, batch: int = 1) -> None:
+    def __init__(
+        self,
+        card: str = roofline.DEFAULT_CARD,
+        batch: int = 1,
+        fused: bool = True,
+        protocol: Protocol | Mapping[str, Any] | None = None,
+    ) -> None:
         """Look the card up."""
-        self.card, self.batch = roofline.card(card), batch
+        if batch < 1:
+            raise UsageError(f"target 'gpu' was given batch {batch}; expected 1 or more.")
+        self.card, self.batch, self.fused = roofline.card(card), batch, fused
+        self.protocol = DEFAULT if protocol is None else make_protocol(protocol)
 
     def available(self) -> str | None:
-        """Return None where torch sees a CUDA device."""
+        """Return None where torch sees a CUDA device that ONNX Runtime can use."""
         import torch
 
-        return None if torch.cuda.is_available() else "no CUDA device is visible to torch on this machine"
+        if not torch.cuda.is_available():
+            return "no CUDA device is visible to torch on this machine"
+        from nasforge.targets.ort_session import cuda_provider_missing
+
+        return cuda_provider_missing()
 
     def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
-        """Return the roofline model over the space; with a GPU, scaled to networks measured on it."""
+        """Return the roofline model over the space; with a GPU, fitted to networks measured on it.
+
+        Raises:
+            ProfileError: the cached profile is another machine's, or the cache cannot be written.
+        """
+        if self.available() is None:
+            return self._fitted(space, progress)
         cost = space.additive(
-            "latency_ms_predicted", lambda op, types: roofline.node_ms(self.card, op, types, self.batch)
+            METRIC, lambda op, types: roofline.node_ms(self.card, op, types, self.batch, fused=self.fused)
         )
         if progress is not None:
             progress(1.0, 1.0)
@@ -45,38 +80,81 @@ class TorchCuda(Target):
             f"analytic roofline of {self.card.name} at batch {self.batch}, from published peak figures; "
             "not measured, no validated error"
         )
-        return LatencyPredictor(
-            cost, source, f"roofline:{self.card.name}", {}, roofline.provenance(self.card, self.batch)
-        )
+        details = roofline.provenance(self.card, self.batch, fused=self.fused)
+        return LatencyPredictor(cost, source, f"roofline:{self.card.name}", {}, details)
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
-        """Measure with CUDA events: ONNX files are run through ONNX Runtime's CUDA provider."""
+        """Measure with CUDA events: ONNX files are run through ONNX Runtime's CUDA provider, visits interleaved."""
         reason = self.available()
         if reason is not None:
             raise TargetError(
                 f"target 'gpu' cannot be measured here: {reason}; use the prediction, or a machine with a GPU."
             )
-        return [self._measure(path) for path in paths]
+        from nasforge.targets.cuda_timing import time_on_gpu
 
-    def _measure(self, path: str | Path, visits: int = 4, runs: int = 30) -> Measurement:
-        import torch
+        readings, device = time_on_gpu(paths, self.batch, self.protocol, progress)
+        source = f"measured here: {device}, ONNX Runtime CUDA, float32, batch {self.batch}"
+        return [measurement(visits, source) for visits in readings]
 
-        from nasforge.targets.ort_session import cuda_session
+    def _fitted(self, space: SearchSpace, progress: Progress | None) -> LatencyPredictor:
+        """Return the roofline with factors by kind of block, fitted on this GPU or read from the cache."""
+        from nasforge.targets.cuda_timing import device_facts
 
-        session, feed = cuda_session(path, self.batch)
-        readings: list[list[float]] = []
-        for _ in range(visits):
-            for _ in range(10):
-                session.run(None, feed)
-            times = []
-            for _ in range(runs):
-                begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-                begin.record()
-                session.run(None, feed)
-                end.record()
-                torch.cuda.synchronize()
-                times.append(begin.elapsed_time(end) / self.batch)
-            readings.append(times)
-        return measurement(
-            readings, f"measured here: {torch.cuda.get_device_name()}, ONNX Runtime CUDA, batch {self.batch}"
+        device, runtime = device_facts()
+        runtime = {**runtime, "batch": self.batch, "card": self.card.name, "fused": self.fused}
+        shapes = {name: list(shape) for name, shape in space.input_shapes.items()}
+        facts = {"name": space.name, "fingerprint": space.fingerprint, "input_shapes": shapes}
+        key = fingerprint([device])
+        blocks = space.node_variants()
+        identity = fingerprint([SCHEMA, key, runtime, facts, sorted(blocks), FITTED, HELD_OUT])
+        path = cache_folder() / f"{self.name}-{space.name}-{identity}.json"
+        profile = read_cached(path, device_key=key, runtime=runtime, precision=self.precision, here=device["model"])
+        if profile is None:
+            entries = {
+                key: self._block_ms(block.nodes[-1].op, block.nodes[-1].input_types) for key, block in blocks.items()
+            }
+            blank = Profile(
+                device=device,
+                device_key=key,
+                runtime=runtime,
+                precision=self.precision,
+                space=facts,
+                protocol=dataclasses.asdict(self.protocol),
+                noise={},
+                entries=entries,
+                kernels={"*": [float(np.mean(list(entries.values()))), 0.0, 0.0, 0.0, 0.0, 0.0]},
+                correction={},
+                validation={},
+                created=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
+            )
+            profile = self._fit(blank, space, progress)
+            write_profile(path, profile)
+        v = profile.validation
+        source = (
+            f"roofline fitted to networks measured on {device['model']}, batch {self.batch}, {profile.created[:10]}: "
+            f"{v['within_10_percent']:.0%} of {v['n']:.0f} held-out networks within 10 %, Spearman {v['spearman']:.3f}"
+        )
+        return LatencyPredictor(corrected_cost(profile, space), source, str(path), v, {"runtime": runtime})
+
+    def _block_ms(self, op: Any, types: Any) -> float:
+        return roofline.node_ms(self.card, op, types, self.batch, fused=self.fused)
+
+    def _fit(self, blank: Profile, space: SearchSpace, progress: Progress | None) -> Profile:
+        chosen = spread_networks(space, FITTED + HELD_OUT)
+        networks = [space.lower(each) for each in chosen]
+        with tempfile.TemporaryDirectory(prefix="nasforge-") as name:
+            files = []
+            for number, lowered in enumerate(networks):
+                files.append(write_network(lowered, Path(name) / f"{number}.onnx"))
+                if progress is not None:
+                    progress(0.4 * (number + 1) / len(networks), 1.0)
+            measured = self.measure_many(
+                files, None if progress is None else lambda done, total: progress(0.4 + 0.6 * done / total, 1.0)
+            )
+        truth = [each.latency_ms for each in measured]
+        fitted = max(len(networks) - HELD_OUT, 1)
+        table = dataclasses.replace(blank, correction=fit_correction(blank, networks[:fitted], truth[:fitted]))
+        cost = corrected_cost(table, space)
+        return dataclasses.replace(
+            table, validation=agreement([cost(each) for each in chosen[fitted:]], truth[fitted:])
         )

@@ -1,0 +1,192 @@
+"""Predicting latency from a profile: a sum over blocks, corrected on whole networks.
+
+A block timed alone carries the ends that a network shares, and some kernels run differently among others, so
+each kind of block gets a factor of its own, fitted on whole networks and drawn towards a factor common to all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import nnls
+
+from nasforge.hardware.cost import AdditiveCost, Cost, WalkCost
+from nasforge.hardware.features import estimate_ms, fit_kernels, kernel_features
+from nasforge.hardware.predictor import LatencyPredictor
+from nasforge.hardware.profile import Profile
+from nasforge.space import Architecture, Lowered, Operator, SearchSpace, Types
+
+METRIC: Final = "latency_ms_predicted"
+LEAST_OF_KIND: Final = 8
+"""A kind of operator has kernel coefficients of its own from this many entries on."""
+_NOISE: Final = 0.03
+"""Assumed relative error of a measured network; it sets how strongly the priors below hold."""
+_COMMON, _OWN, _PER_BLOCK, _OFFSET = 1.0, 0.5, 0.3, 0.2
+"""Prior standard deviations: common factor, own factor over it, ms per block over the mean block (a block alone pays
+for a call of its own, so it is mostly negative), offset over the median."""
+
+
+def group_of(op: Operator) -> str:
+    """Return the kind of block that shares a factor: the operator and its kernel size, where it has one."""
+    kernel = getattr(op, "kernel", None)
+    return type(op).__name__ + (str(kernel) if isinstance(kernel, int) else "")
+
+
+def fit_by_kind(blocks: Mapping[str, Lowered], entries: Mapping[str, float]) -> dict[str, list[float]]:
+    """Fit kernel coefficients for each kind of operator with enough entries, and for all (`*`)."""
+    rows: dict[str, list[tuple[npt.NDArray[np.float64], float]]] = {"*": []}
+    for key, latency_ms in entries.items():
+        node = blocks[key].nodes[-1]
+        pair = (kernel_features(node.op, node.input_types), latency_ms)
+        rows["*"].append(pair)
+        rows.setdefault(type(node.op).__name__, []).append(pair)
+    fitted = {}
+    for kind, pairs in rows.items():
+        if pairs and (kind == "*" or len(pairs) >= LEAST_OF_KIND):
+            values = fit_kernels(np.stack([p[0] for p in pairs]), np.asarray([p[1] for p in pairs]))
+            fitted[kind] = [float(value) for value in values]
+    return fitted
+
+
+def entry_ms(profile: Profile, op: Operator, types: Types) -> float:
+    """Return the milliseconds of a block: measured, or estimated from its kernels where it was not."""
+    if not types:
+        return 0.0
+    known = profile.entries.get(op.key(types))
+    return known if known is not None else estimate_ms(profile.kernels, op, types)
+
+
+def features(profile: Profile, lowered: Lowered) -> tuple[int, dict[str, float]]:
+    """Return the number of blocks of a network, and the sum of their milliseconds by group."""
+    count, sums = 0, dict[str, float]()
+    for node in lowered.nodes:
+        if node.input_types:
+            group = group_of(node.op)
+            count += 1
+            sums[group] = sums.get(group, 0.0) + entry_ms(profile, node.op, node.input_types)
+    return count, sums
+
+
+def fit_correction(profile: Profile, networks: Sequence[Lowered], measured_ms: Sequence[float]) -> dict[str, Any]:
+    """Fit measured ~ offset + per_block * blocks + sum over groups of factor * sum of the group.
+
+    Non-negative ridge regression of the relative error with the table itself as prior: few networks move what they
+    speak of, and leave the rest at the common factor.
+
+    Returns:
+        `offset`, `per_block`, `factor` (of groups not seen) and `factors` by group.
+    """
+    found = [features(profile, network) for network in networks]
+    groups = sorted({group for _, sums in found for group in sums})
+    if not found:
+        return {"offset": 0.0, "per_block": 0.0, "factor": 1.0, "factors": {}}
+    truth = np.asarray(measured_ms, dtype=float)
+    counts = np.asarray([count for count, _ in found], dtype=float)
+    sums = np.asarray([[by.get(group, 0.0) for group in groups] for _, by in found])
+    ones = np.ones((len(truth), 1))
+    number = counts[:, None]  # columns: offset up and down, per block up and down, common factor, factors
+    rows = np.concatenate([ones, -ones, number, -number, 0.0 * ones, sums], axis=1) / truth[:, None] / _NOISE
+    priors, aims = _priors(float(np.median(truth)), float(sums.sum() / counts.sum()), len(groups))
+    solution, _ = nnls(np.concatenate([rows, priors]), np.concatenate([np.full(len(truth), 1.0 / _NOISE), aims]))
+    up, down, block_up, block_down, common, *own = solution.tolist()
+    factors = dict(zip(groups, own, strict=True))
+    return {"offset": up - down, "per_block": block_up - block_down, "factor": common, "factors": factors}
+
+
+def _priors(median_ms: float, block_ms: float, groups: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return rows and right-hand sides that draw offsets to 0, the common factor to 1 and factors to the common one."""
+    deviations = (_OFFSET * median_ms, _OFFSET * median_ms, _PER_BLOCK * block_ms, _PER_BLOCK * block_ms, _COMMON)
+    free = len(deviations)
+    rows = np.diag([1.0 / deviation for deviation in (*deviations, *[_OWN] * groups)])
+    rows[free:, free - 1] = -1.0 / _OWN
+    aims = np.zeros(free + groups)
+    aims[free - 1] = 1.0 / _COMMON
+    return rows, aims
+
+
+def corrected_cost(profile: Profile, space: SearchSpace) -> Cost:
+    """Return the corrected sum over blocks as a cost of the space's architectures."""
+    correction = profile.correction
+    factors, other, per_block = correction["factors"], correction["factor"], correction["per_block"]
+
+    def node_ms(op: Operator, types: Types) -> float:
+        if not types:
+            return 0.0
+        return max(float(factors.get(group_of(op), other) * entry_ms(profile, op, types) + per_block), 0.0)
+
+    cost = space.additive(METRIC, node_ms)
+    offset = max(float(correction["offset"]), -0.5 * _least(cost, space))
+    if isinstance(cost, AdditiveCost):
+        return cost.scaled(1.0, offset)
+    return WalkCost(METRIC, lambda architecture: cost(architecture) + offset, space.fingerprint)
+
+
+def _least(cost: Cost, space: SearchSpace) -> float:
+    """Return a small cost of the space: a negative offset must not make latencies negative."""
+    rows = space.sample_batch(256, np.random.default_rng(0))
+    return min(float(cost.batch(rows).min()), float(cost(space.smallest())))
+
+
+def predictor_from(profile: Profile, space: SearchSpace, name: str) -> LatencyPredictor:
+    """Return the corrected predictor of a profile, with its held-out error in its source.
+
+    Args:
+        profile: of this space.
+        space: the space.
+        name: where the profile comes from.
+    """
+    keys = space.node_variants()
+    estimated = sum(key not in profile.entries for key in keys)
+    v, noise = profile.validation, str(profile.noise.get("sentence", ""))
+    error = (
+        f"{v['within_10_percent']:.0%} of {v['n']:.0f} held-out networks within 10 %, Spearman {v['spearman']:.3f}"
+        if v
+        else "no held-out error"
+    )
+    source = (
+        f"predicted from blocks measured on {profile.device['model']}, ONNX Runtime {profile.runtime['onnxruntime']}, "
+        f"{profile.precision}, 1 thread, {profile.created[:10]}: {error}"
+        + (f"; {estimated} of {len(keys)} blocks estimated from their kernels" if estimated else "")
+        + (f"; {noise}" if noise else "")
+    )
+    details = {"estimated_keys": estimated, "measured_keys": len(profile.entries), "noise": dict(profile.noise)}
+    return LatencyPredictor(corrected_cost(profile, space), source, name, profile.validation, details)
+
+
+def spread_networks(space: SearchSpace, count: int, seed: int = 20) -> list[Architecture]:
+    """Draw different networks spread over the space's costs: every n-th by MACs of many samples, shuffled."""
+    rng = np.random.default_rng(seed)
+    unique = np.unique(space.sample_batch(40 * count, rng), axis=0)
+    ordered = unique[np.argsort(space.cost("macs").batch(unique), kind="stable")]
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return [space.from_decisions(row) for row in rng.permutation(ordered[places])]
+
+
+def blocks_to_measure(space: SearchSpace, blocks: Mapping[str, Lowered], most: int) -> list[str]:
+    """Choose the keys to measure: all, or those that random networks run most of the time.
+
+    A share of a quarter is spread over kinds of operator and their sizes instead, so that what is left can be
+    estimated from neighbours on both sides.
+    """
+    if len(blocks) <= most:
+        return sorted(blocks)
+    rng = np.random.default_rng(21)
+    weight: dict[str, float] = {}
+    for _ in range(300):
+        for node in space.lower(space.sample(rng)).nodes:
+            if node.key in blocks:
+                weight[node.key] = weight.get(node.key, 0.0) + node.op.macs(node.input_types) + 1e5
+    frequent = sorted(weight, key=lambda key: (-weight[key], key))[: most - most // 4]
+    kinds: dict[str, list[str]] = {}
+    for key in blocks.keys() - set(frequent):
+        kinds.setdefault(type(blocks[key].nodes[-1].op).__name__, []).append(key)
+    chosen = set(frequent)
+    for keys in kinds.values():
+        share = max(4, round((most - len(frequent)) * len(keys) / len(blocks)))
+        ordered = sorted(keys, key=lambda key: (blocks[key].total("macs"), blocks[key].total("activation_bytes"), key))
+        places = np.unique(np.linspace(0, len(ordered) - 1, min(share, len(ordered))).round().astype(int))
+        chosen.update(ordered[place] for place in places)
+    return sorted(chosen)
