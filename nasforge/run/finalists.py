@@ -6,6 +6,7 @@ spent on training them. The file that is delivered is measured once more.
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, Final, final
 
 from nasforge.build import build_network, export_onnx
 from nasforge.run.progress import Listener
+from nasforge.run.ranking import different_networks
 from nasforge.run.setup import PREDICTED, Setup
 from nasforge.strategy import Evaluation
 
@@ -52,12 +54,18 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
     count, limit = setup.settings.finalists, setup.settings.limits.latency_ms
     source = setup.weights_of_evaluations
     if setup.target.available() is not None:
-        return [_finalist(setup, each, source) for each in ranking[:count]]
-    remaining = [_finalist(setup, each, source) for each in ranking]
-    places = {id(each): place for place, each in enumerate(remaining)}
+        chosen = itertools.islice(different_networks(ranking, setup.space), count)
+        return [_finalist(setup, each, source) for each in chosen]
+    places = {each.number: place for place, each in enumerate(ranking)}
     found: list[Finalist] = []
     for _ in range(ROUNDS):
-        batch = _next(remaining, found, limit)[:count]
+        known = {setup.space.network_id(each.evaluation.architecture) for each in found}
+        new = (
+            each
+            for each in different_networks(_by_likelihood(setup, ranking, found, limit), setup.space)
+            if setup.space.network_id(each.architecture) not in known
+        )
+        batch = [_finalist(setup, each, source) for each in itertools.islice(new, count)]
         if not batch:
             break
         listener.stage("measuring", 1.0)
@@ -65,17 +73,22 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
         found += batch
         if any(each.within(limit) for each in batch):
             break
-        remaining = [each for each in remaining if each not in batch]
-    return sorted(found, key=lambda each: places[id(each)])
+    return sorted(found, key=lambda each: places[each.evaluation.number])
 
 
-def _next(remaining: Sequence[Finalist], measured: Sequence[Finalist], limit: float | None) -> list[Finalist]:
-    """Return who should be measured next: the best that are likely within the limit, or else the fastest."""
-    if limit is None or not measured or any(PREDICTED not in each.metrics for each in [*remaining, *measured]):
-        return list(remaining)
-    off = median(each.metrics[MEASURED] / max(each.metrics[PREDICTED], 1e-12) for each in measured)
-    likely = [each for each in remaining if each.metrics[PREDICTED] * off <= limit]
-    return likely or sorted(remaining, key=lambda each: each.metrics[PREDICTED])
+def _by_likelihood(
+    setup: Setup, ranking: Sequence[Evaluation], measured: Sequence[Finalist], limit: float | None
+) -> list[Evaluation]:
+    """Return whom to measure next, in this order: the best that are likely within the limit, then the fastest."""
+    cost = setup.problem.costs.get(PREDICTED)
+    if limit is None or not measured or cost is None:
+        return list(ranking)
+    predicted = {each.number: cost(each.architecture) for each in ranking}
+    off = median(each.metrics[MEASURED] / max(predicted[each.evaluation.number], 1e-12) for each in measured)
+    likely = [each for each in ranking if predicted[each.number] * off <= limit]
+    chosen = {each.number for each in likely}
+    rest = [each for each in ranking if each.number not in chosen]
+    return [*likely, *sorted(rest, key=lambda each: predicted[each.number])]
 
 
 def _finalist(setup: Setup, evaluation: Evaluation, source: str) -> Finalist:

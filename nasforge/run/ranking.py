@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import final
 
 import numpy as np
 
 from nasforge.errors import EvaluationError, InfeasibleError, NasforgeError
 from nasforge.goals import pareto_front
-from nasforge.space import SearchSpace
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem
 
 
@@ -48,13 +48,11 @@ def nothing_found(evaluations: Sequence[Evaluation], problem: Problem) -> Nasfor
 def ranked(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluation]:
     """Return the evaluations worth measuring, best first.
 
-    Failures and architectures beyond a cost limit are left out; of one network looked at several times the
+    Failures and architectures beyond a cost limit are left out; of one architecture looked at several times the
     evaluation of highest fidelity counts, then the latest. With several objectives, whole Pareto fronts come
     one after another, each by its first objective. Equal ones are ordered by cost, then by number.
     """
-    kept = _distinct(
-        [each for each in evaluations if each.error is None and problem.feasible(each.architecture)], problem.space
-    )
+    kept = _distinct(each for each in evaluations if each.error is None and problem.feasible(each.architecture))
     losses = [[objective.loss(each.metrics) for objective in problem.objectives] for each in kept]
     fronts = _front_numbers(losses)
     cost = problem.costs.get(problem.reference_cost, problem.space.cost("macs"))
@@ -65,13 +63,22 @@ def ranked(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluati
     return [kept[place] for place in order]
 
 
-def _distinct(evaluations: Sequence[Evaluation], space: SearchSpace) -> list[Evaluation]:
-    best: dict[str, Evaluation] = {}
-    for each in evaluations:
+def different_networks(ranking: Iterable[Evaluation], space: SearchSpace) -> Iterator[Evaluation]:
+    """Yield the first evaluation of each network; lazily, for its identity takes a while to find out."""
+    seen: set[str] = set()
+    for each in ranking:
         identity = space.network_id(each.architecture)
-        known = best.get(identity)
+        if identity not in seen:
+            seen.add(identity)
+            yield each
+
+
+def _distinct(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    best: dict[Architecture, Evaluation] = {}
+    for each in evaluations:
+        known = best.get(each.architecture)
         if known is None or (each.fidelity or 0.0, each.number) >= (known.fidelity or 0.0, known.number):
-            best[identity] = each
+            best[each.architecture] = each
     return sorted(best.values(), key=lambda each: each.number)
 
 
