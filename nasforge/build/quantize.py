@@ -114,7 +114,8 @@ def _seen_ranges(prepared: Path, folder: Path, calibration: Iterable[Feed]) -> d
     )
     calibrator.collect_data(_Reader(calibration))
     found = calibrator.compute_data()
-    return {name: (float(found[name].lowest), float(found[name].highest)) for name in found.keys()}  # noqa: SIM118 - not a mapping
+    names = list(found.keys())  # it is no mapping
+    return {name: (float(np.min(found[name].lowest)), float(np.max(found[name].highest))) for name in names}
 
 
 def _made_up_ranges(prepared: Path) -> dict[str, tuple[float, float]]:

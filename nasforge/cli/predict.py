@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -13,21 +13,35 @@ def predict(
     what: Annotated[
         str, typer.Argument(help="A run folder, an architecture.json, or a name such as proxyless-mobile.")
     ],
+    options: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it at run time
+        typer.Argument(help="Options of the target, such as card=a100 or batch=8."),
+    ] = None,
     target: Annotated[str, typer.Option(help="cpu, int8 or gpu.")] = "gpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict a network's latency, and say where the prediction comes from."""
-    from nasforge.config import life
+    from nasforge.cli.console import Terminal
+    from nasforge.cli.target_options import target_options
+    from nasforge.run.measuring import find_network
+    from nasforge.run.options import make_target
 
-    found = life.predict(what, target)
+    device, artifact = make_target(target, target_options(options or ())), find_network(what)
+    terminal = Terminal()
+    try:
+        terminal.stage("latency", 1.0)
+        predictor = device.predictor(artifact.space, lambda done, total: terminal.progress(done / max(total, 1), {}))
+    finally:
+        terminal.close()
     facts = {
         "target": target,
-        "latency_ms_predicted": found.latency_ms,
-        "source": found.source,
-        "profile": found.profile,
-        "validated": dict(found.validated),
+        "latency_ms_predicted": float(predictor.cost(artifact.architecture)),
+        "source": predictor.source,
+        "profile": predictor.profile,
     }
     if as_json:
-        print_json(facts)
+        print_json({**facts, "validated": dict(predictor.validated), "details": dict(predictor.details)})
     else:
-        print_pairs({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in facts.items()})
+        validated = {f"held-out {key}": value for key, value in predictor.validated.items()}
+        pairs = {**facts, **validated}
+        print_pairs({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in pairs.items()})

@@ -165,6 +165,11 @@ def spread_networks(space: SearchSpace, count: int, seed: int = 20) -> list[Arch
     return [space.from_decisions(row) for row in rng.permutation(ordered[places])]
 
 
+def fitted_of(networks: int, held_out: int) -> int:
+    """Return how many of the measured networks are fitted: all but `held_out`, at least two thirds."""
+    return networks - min(held_out, networks // 3)
+
+
 def blocks_to_measure(space: SearchSpace, blocks: Mapping[str, Lowered], most: int) -> list[str]:
     """Choose the keys to measure: all, or those that random networks run most of the time.
 

@@ -8,6 +8,7 @@ from typing import ClassVar, final
 import onnx
 
 from nasforge.build.quantize import quantise_for_timing
+from nasforge.errors import TargetError
 from nasforge.targets.ort_target import OrtTarget
 
 
@@ -23,8 +24,18 @@ class OrtInt8(OrtTarget):
     precision: ClassVar[str] = "int8"
 
     def prepare(self, source: Path, folder: Path) -> Path:
-        """Return the quantised file."""
-        model = onnx.load(str(source), load_external_data=False)
+        """Return the quantised file.
+
+        Raises:
+            TargetError: the file is no ONNX file.
+            EvaluationError: ONNX Runtime cannot quantise it.
+        """
+        try:
+            model = onnx.load(str(source), load_external_data=False)
+        except (OSError, DecodeError, ValueError) as error:
+            raise TargetError(
+                f"'{source}' cannot be read as ONNX ({type(error).__name__}); give an ONNX file."
+            ) from error
         if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
             return source
         return quantise_for_timing(source, folder / "int8.onnx").path

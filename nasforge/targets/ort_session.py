@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -47,18 +47,34 @@ def file_function(path: str | Path) -> Callable[[np.ndarray[Any, Any]], list[np.
     return lambda images: list(session.run(None, {name: images}))
 
 
+_KINDS: Final = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
+}  # fmt: skip
+
+
 def random_feed(session: ort.InferenceSession, batch: int = 1) -> dict[str, np.ndarray[Any, Any]]:
-    """Return random inputs of a session's shapes; free axes get `batch`."""
+    """Return random inputs of a session's shapes; free axes get `batch`.
+
+    Raises:
+        TargetError: an input is no tensor of numbers.
+    """
     rng = np.random.default_rng(0)
     feed = {}
     for entry in session.get_inputs():
+        if entry.type not in _KINDS:
+            raise TargetError(f"input '{entry.name}' is a {entry.type}; expected one of {', '.join(_KINDS)}.")
         shape = [size if isinstance(size, int) else batch for size in entry.shape]
-        feed[entry.name] = rng.standard_normal(shape).astype(np.float32)
+        feed[entry.name] = np.abs(rng.standard_normal(shape)).astype(_KINDS[entry.type])
     return feed
 
 
 def bound_run(session: ort.InferenceSession) -> Callable[[], None]:
-    """Return a call that runs the session on one image with inputs and outputs bound beforehand."""
+    """Return a call that runs the session on one image with inputs and outputs bound beforehand.
+
+    Raises:
+        TargetError: the network does not run.
+    """
     binding = session.io_binding()
     for name, value in random_feed(session).items():
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
@@ -68,6 +84,10 @@ def bound_run(session: ort.InferenceSession) -> Callable[[], None]:
     def run() -> None:
         session.run_with_iobinding(binding)
 
+    try:
+        run()
+    except Exception as error:
+        raise TargetError(f"ONNX Runtime cannot run the network on one random input ({str(error)[:300]}).") from error
     return run
 
 

@@ -15,6 +15,7 @@ from nasforge.hardware.block_table import (
     corrected_cost,
     fit_by_kind,
     fit_correction,
+    fitted_of,
     predictor_from,
     spread_networks,
 )
@@ -144,7 +145,7 @@ class OrtTarget(Target):
         entries = dict(zip(files, measured[: len(files)], strict=True))
         truth = measured[len(files) :]
         table = dataclasses.replace(self._blank(space, noise), entries=entries, kernels=fit_by_kind(blocks, entries))
-        fitted = max(len(networks) - HELD_OUT, 1)
+        fitted = fitted_of(len(networks), HELD_OUT)
         table = dataclasses.replace(table, correction=fit_correction(table, networks[:fitted], truth[:fitted]))
         return dataclasses.replace(table, validation=_held_out(table, space, truth, fitted))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from nasforge.errors import TargetError, UsageError
 from nasforge.hardware import roofline
-from nasforge.hardware.block_table import METRIC, corrected_cost, fit_correction, spread_networks
+from nasforge.hardware.block_table import METRIC, corrected_cost, fit_correction, fitted_of, spread_networks
 from nasforge.hardware.predictor import LatencyPredictor, agreement
 from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, read_cached, write_profile
 from nasforge.identity import fingerprint
@@ -152,7 +152,7 @@ class TorchCuda(Target):
                 files, None if progress is None else lambda done, total: progress(0.4 + 0.6 * done / total, 1.0)
             )
         truth = [each.latency_ms for each in measured]
-        fitted = max(len(networks) - HELD_OUT, 1)
+        fitted = fitted_of(len(networks), HELD_OUT)
         table = dataclasses.replace(blank, correction=fit_correction(blank, networks[:fitted], truth[:fitted]))
         cost = corrected_cost(table, space)
         return dataclasses.replace(
