@@ -104,8 +104,10 @@ def read_contents(folder: Path, space: SearchSpace | None = None) -> Contents:
         space: the space, where the run was started from Python with one that is no plug-in.
 
     Raises:
-        DamagedError: `result.json` is missing or is not as nasforge writes it.
+        DamagedError: there is no such folder, or `result.json` is missing or is not as nasforge writes it.
     """
+    if not folder.is_dir():
+        raise DamagedError(f"'{folder}' is not a folder; give the folder of a finished run.")
     result = read_result(folder)
     try:
         best = None if result["best"] is None else Entry.read(result["best"])

@@ -101,6 +101,13 @@ def test_without_a_result_the_report_is_one_sentence(
     assert "result.json" in error
 
 
+@pytest.mark.parametrize("name", ["nowhere", "run/result.json"])
+def test_what_is_no_folder_is_refused(make_run: MakeRun, name: str) -> None:
+    folder, _ = make_run()
+    with pytest.raises(DamagedError, match="is not a folder"):
+        write_report(folder.parent / name)
+
+
 def paths_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value of nested plain data."""
     if path:
