@@ -141,3 +141,11 @@ def test_augmenting_is_decided_by_its_generator_and_leaves_the_global_one_alone(
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # type: ignore[index]  # noqa: NPY002
     torch.manual_seed(99)
     assert torch.equal(first, Loader(toy(flip=True), "train", 8, 3, training=True, cutout=4).batch(1)[0])
+
+
+def test_an_image_is_augmented_anew_in_every_epoch() -> None:
+    same = Split(coordinates(16, 16, 16)[:, :1].to(torch.uint8).repeat(1, 3, 1, 1), torch.zeros(16, dtype=torch.long))
+    plain = Preprocessing((16, 16), (0.0,) * 3, (1.0,) * 3)
+    loader = Loader(DataSource("toy", ("a", "b"), {"train": same}, plain), "train", 8, training=True)
+    batches = [loader.batch(number)[0] for number in range(6)]
+    assert len({batch.numpy().tobytes() for batch in batches}) == 6
