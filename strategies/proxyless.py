@@ -63,7 +63,7 @@ class Constants:
 
 
 PRESETS: Final[Mapping[str, Constants]] = {
-    "quick": Constants(lr=0.1, arch_lr=0.05, arch_every=2, arch_after=0.0, warmup=0.4),
+    "quick": Constants(lr=0.2, arch_lr=0.05, arch_every=2, arch_after=0.0, warmup=0.4),
     "paper": Constants(latency_loss="add", arch_lr=6e-3),
     "released": Constants(mode="full_v2"),
 }

@@ -53,7 +53,7 @@ class Constants:
 
 
 PRESETS: Final[Mapping[str, Constants]] = {
-    "quick": Constants(networks=6, batches=1, lr=0.1, arch_lr=0.05, arch_every=3, arch_after=0.0, warmup=0.4),
+    "quick": Constants(networks=6, batches=1, lr=0.2, arch_lr=0.05, arch_every=3, arch_after=0.0, warmup=0.4),
     "paper": Constants(decay=0.99, arch_lr=1e-2),
     "released": Constants(),
 }

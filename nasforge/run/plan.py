@@ -13,7 +13,7 @@ from typing import Any, Final, final
 from nasforge.errors import UsageError
 from nasforge.run.budget import Budget
 
-QUICK_SHARED_PASSES: Final = 32_000
+QUICK_SHARED_PASSES: Final = 64_000
 QUICK_EVALUATION_PASSES: Final = 2_500
 QUICK_RETRAIN_PASSES: Final = 24_000
 QUICK_EVALUATIONS: Final = 16
