@@ -19,18 +19,14 @@ def measure(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a network's latency, with its spread and the host's noise."""
-    from nasforge.cli.console import Terminal
+    from nasforge.cli.stage import stage
     from nasforge.cli.target_options import target_options
     from nasforge.run.measuring import measure_network
     from nasforge.run.options import make_target
 
-    terminal = Terminal()
-    try:
-        terminal.stage("measuring", 1.0)
-        device = make_target(target, target_options(options or ()))
-        found = measure_network(device, target, what, lambda done, total: terminal.progress(done / max(total, 1), {}))
-    finally:
-        terminal.close()
+    device = make_target(target, target_options(options or ()))
+    with stage("measuring") as progress:
+        found = measure_network(device, target, what, progress)
     facts = {"target": target, **found.to_json()}
     if as_json:
         print_json(facts)

@@ -21,18 +21,14 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict a network's latency, and say where the prediction comes from."""
-    from nasforge.cli.console import Terminal
+    from nasforge.cli.stage import stage
     from nasforge.cli.target_options import target_options
     from nasforge.run.measuring import find_network
     from nasforge.run.options import make_target
 
     device, artifact = make_target(target, target_options(options or ())), find_network(what)
-    terminal = Terminal()
-    try:
-        terminal.stage("latency", 1.0)
-        predictor = device.predictor(artifact.space, lambda done, total: terminal.progress(done / max(total, 1), {}))
-    finally:
-        terminal.close()
+    with stage("latency") as progress:
+        predictor = device.predictor(artifact.space, progress)
     facts = {
         "target": target,
         "latency_ms_predicted": float(predictor.cost(artifact.architecture)),

@@ -32,7 +32,7 @@ class OrtInt8(OrtTarget):
         """
         try:
             model = onnx.load(str(source), load_external_data=False)
-        except (OSError, DecodeError, ValueError) as error:
+        except Exception as error:
             raise TargetError(
                 f"'{source}' cannot be read as ONNX ({type(error).__name__}); give an ONNX file."
             ) from error
