@@ -14,7 +14,7 @@ from nasforge.run.artifact import Artifact
 from nasforge.run.export import export_model
 from nasforge.run.folder import CONFIG
 from nasforge.run.load import LoadedModel, Prediction, check_images, load
-from nasforge.run.measuring import measure_architecture, measure_file
+from nasforge.run.measuring import find_network, measure_architecture, measure_network
 from nasforge.run.options import make_target
 from nasforge.run.progress import Listener
 from nasforge.run.setup import load_source
@@ -61,11 +61,11 @@ def measure(what: Which, target: str | Target = "cpu", *, space: SearchSpace | N
         UsageError: `what` cannot be run.
     """
     device = _target(target)
+    if space is None and not isinstance(what, Artifact):
+        return measure_network(device, device.name, str(what))
     reason = device.available()
     if reason is not None:
         raise TargetError(f"target '{device.name}' cannot be measured here: {reason}; use `nasforge predict`.")
-    if isinstance(what, str | Path) and Path(what).suffix == ".onnx":
-        return measure_file(device, Path(what))
     return measure_architecture(device, _artifact(what, space))
 
 
@@ -163,7 +163,7 @@ def _artifact(what: Which, space: SearchSpace | None) -> Artifact:
         return what
     if space is not None:
         return artifacts.read_artifact(Path(what), space)
-    return artifacts.find_architecture(str(what))
+    return find_network(str(what))
 
 
 def _target(target: str | Target) -> Target:

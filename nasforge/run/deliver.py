@@ -20,12 +20,12 @@ from nasforge.run.finalists import Finalist, record_measurement
 from nasforge.run.folder import RunFolder
 from nasforge.run.load import FILE as MODEL_FILE
 from nasforge.run.load import save_model
-from nasforge.run.plan import Plan
+from nasforge.run.plan import Plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.setup import INHERITED, Setup
 from nasforge.run.shared_training import SharedTraining
 from nasforge.run.timing import fitting_epochs
-from nasforge.run.training import hear, training_config
+from nasforge.run.training import hear
 from nasforge.training import evaluate, train
 
 if TYPE_CHECKING:

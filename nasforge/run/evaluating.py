@@ -11,10 +11,9 @@ from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
 from nasforge.run.local import Evaluate, Job
-from nasforge.run.plan import Plan
+from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
 from nasforge.run.shared_training import SharedTraining
-from nasforge.run.training import training_config
 from nasforge.strategy import Evaluation, WeightSharing
 
 TEST_METRIC: Final = "accuracy"

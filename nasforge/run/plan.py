@@ -6,12 +6,15 @@ large one. Clocks only cut what does not fit; a budget in evaluations or epochs 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from nasforge.errors import UsageError
+from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.run.budget import Budget
+from nasforge.run.options import make
+from nasforge.training import TrainConfig
 
 QUICK_SHARED_PASSES: Final = 64_000
 QUICK_EVALUATION_PASSES: Final = 2_500
@@ -99,9 +102,35 @@ def make_plan(
     )
 
 
-def own_settings(training: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the training settings without those that only the plan reads."""
-    return {key: value for key, value in training.items() if key not in OWN_KEYS}
+def training_config(training: Mapping[str, Any], epochs: float | None = None) -> TrainConfig:
+    """Return the training configuration of the settings.
+
+    Args:
+        training: the settings, with those that only the plan reads.
+        epochs: in the place of the settings'.
+
+    Raises:
+        UsageError: an unknown field; the nearest is named.
+    """
+    fields = {key: value for key, value in training.items() if key not in OWN_KEYS}
+    given = fields if epochs is None else {**fields, "epochs": epochs}
+    known = {*(part.name for part in dataclasses.fields(TrainConfig)), *OWN_KEYS}
+    for key in fields:
+        if key not in known:
+            raise UsageError(unknown_name_sentence("option of training", str(key), known))
+    config: TrainConfig = make(TrainConfig, given, "option of training")
+    return config
+
+
+def check_training(training: Mapping[str, Any]) -> None:
+    """Refuse training settings that no part of a run could use.
+
+    Raises:
+        UsageError: an unknown field (the nearest is named), or a value out of its range.
+    """
+    for key in (*OWN_KEYS, "epochs"):
+        _epochs(training, key, 1.0)
+    training_config(training)
 
 
 def _epochs(training: Mapping[str, Any], key: str, default: float) -> float:

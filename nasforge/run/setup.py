@@ -14,6 +14,7 @@ from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
 from nasforge.run.options import make, make_space, make_strategy, make_target
+from nasforge.run.plan import check_training
 from nasforge.run.progress import Listener
 from nasforge.run.settings import Settings
 from nasforge.run.table import load_table
@@ -73,6 +74,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         UsageError: unknown names or options, an impossible pair of space and strategy, unusable data.
         InfeasibleError: nothing in the space meets the limits, as far as cost models know.
     """
+    check_training(settings.training)
     source = given.source or load_source(settings.data, settings.data_options, settings.seed)
     task = given.task or _task(settings)
     shape, classes = tuple(source.input_shape), len(source.classes)

@@ -20,10 +20,9 @@ from nasforge.errors import DivergedError
 from nasforge.rng import generator, integer_seed
 from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
-from nasforge.run.plan import Plan
+from nasforge.run.plan import Plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.setup import Setup
-from nasforge.run.training import training_config
 from nasforge.strategy import Batch, Phase, Problem, WeightSharing
 from nasforge.tasks import Loader, Task
 
@@ -69,7 +68,7 @@ class StepContext:
         """Accumulate gradients of a finite loss."""
         if not torch.isfinite(loss):
             raise DivergedError(
-                f"the loss is {float(loss)} in step {self.step} of phase '{self.phase.name}'; lower the learning rate."
+                f"the loss is {float(loss.detach())} in step {self.step} of phase '{self.phase.name}'; lower the learning rate."
             )
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
 

@@ -19,23 +19,13 @@ from nasforge.run.export import export_network
 from nasforge.run.folder import RunFolder
 from nasforge.run.load import FILE as MODEL_FILE
 from nasforge.run.load import save_model
-from nasforge.run.options import make, make_space
-from nasforge.run.plan import RETRAIN_EPOCHS, own_settings
+from nasforge.run.options import make_space
+from nasforge.run.plan import RETRAIN_EPOCHS, training_config
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.settings import Plug
 from nasforge.run.setup import load_source
 from nasforge.tasks.classification import Classification
-from nasforge.training import TrainConfig, evaluate, train
-
-
-def training_config(training: Mapping[str, Any], epochs: float) -> TrainConfig:
-    """Return the training configuration of the settings, for a number of epochs.
-
-    Raises:
-        UsageError: an unknown field; the nearest is named.
-    """
-    config: TrainConfig = make(TrainConfig, {**own_settings(training), "epochs": epochs}, "option of training")
-    return config
+from nasforge.training import evaluate, train
 
 
 @final
