@@ -34,6 +34,7 @@ def result_document(
         "strategy": settings.strategy.to_json(),
         "target": settings.target.to_json(),
         "task": {**settings.task.to_json(), "data": settings.data},
+        "objectives": [{"metric": o.metric, "direction": o.direction} for o in setup.problem.objectives],
         "seed": settings.seed,
         "status": "finished" if met else "limit_missed",
         "best": None if best is None else entry(setup, best),
