@@ -68,7 +68,8 @@ class StepContext:
         """Accumulate gradients of a finite loss."""
         if not torch.isfinite(loss):
             raise DivergedError(
-                f"the loss is {float(loss.detach())} in step {self.step} of phase '{self.phase.name}'; lower the learning rate."
+                f"the loss is {float(loss.detach())} in step {self.step} of phase '{self.phase.name}'; "
+                "lower the learning rate."
             )
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
 
