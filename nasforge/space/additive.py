@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from nasforge.space.analysis import Analysis, field_table, select_index
 from nasforge.space.architecture import Architecture
+from nasforge.space.graph import GraphNode
 from nasforge.space.node import Operator, Types
 from nasforge.space.table import Table, TableTooLargeError, apply_rows, both, combine_tables, either
 from nasforge.space.tensor import TensorType
@@ -184,14 +185,12 @@ class _Pruning:
             return self._apply(lambda i, *cut: bool(cut[i]), [chosen, *(_as_int(t) for t in sources)])
         if node.op.aliases:
             return sources[0]
-        types = [self.analysis.types[source] for source in node.inputs]
-        fields = [field_table(spec, self.sizes) for spec in node.fields]
+        fields, tables = self._arguments(node)
 
         def cut_off(*cells: int) -> bool:
             op, kinds, flags = self._cell(index, fields, cells)
             return any(flags) and op.prune(flags, kinds) is None
 
-        tables = [table for table, _ in fields] + types + [_as_int(table) for table in sources]
         return self._apply(cut_off, tables)
 
     def _cell(
@@ -219,18 +218,41 @@ class _Pruning:
                 index = select_index(node, self.sizes)
                 for place, source in enumerate(node.inputs):
                     asked[source].append(both(own, Table(index.axes, index.values == place).reduced(), self.sizes))
-            else:
-                for source in node.inputs:
-                    asked[source].append(own)
+                continue
+            kept = self._kept(node, own)
+            for place, source in enumerate(node.inputs):
+                reads = Table(kept.axes, (kept.values >> place & 1).astype(bool)).reduced()
+                asked[source].append(both(own, reads, self.sizes))
         return needed
+
+    def _kept(self, node: GraphNode, needed: Table) -> Table:
+        """Return, as bits, the inputs that a node reads after pruning where it is needed."""
+        everything = (1 << len(node.inputs)) - 1
+        if type(node.op).prune is Operator.prune or node.op.aliases:
+            return Table.constant(everything)
+        fields, tables = self._arguments(node)
+
+        def bits(*cells: int) -> int:
+            if not cells[0]:
+                return everything
+            op, kinds, flags = self._cell(node.index, fields, cells[1:])
+            kept = op.prune(flags, kinds)
+            return sum(1 << place for place in kept[1]) if kept is not None else everything
+
+        return self._apply(bits, [_as_int(needed), *tables])
+
+    def _arguments(self, node: GraphNode) -> tuple[list[tuple[Table, list[Any]]], list[Table]]:
+        """Return the fields of a node with their values, and the tables of what `_cell` takes."""
+        fields = [field_table(spec, self.sizes) for spec in node.fields]
+        types = [self.analysis.types[source] for source in node.inputs]
+        zeros = [_as_int(self.zero[source]) for source in node.inputs]
+        return fields, [*(table for table, _ in fields), *types, *zeros]
 
     def _variants(self, index: int, needed: Table) -> Table:
         node = self.graph.nodes[index]
         if node.op.aliases or (not needed.axes and not bool(needed.values)):
             return Table.constant(-1)
-        fields = [field_table(spec, self.sizes) for spec in node.fields]
-        types = [self.analysis.types[source] for source in node.inputs]
-        zeros = [_as_int(self.zero[source]) for source in node.inputs]
+        fields, arguments = self._arguments(node)
 
         def variant(*cells: int) -> int:
             if not cells[0]:
@@ -241,7 +263,7 @@ class _Pruning:
                 return -1
             return self._id(kept[0], tuple(kinds[place] for place in kept[1]))
 
-        tables = [_as_int(needed), *(table for table, _ in fields), *types, *zeros]
+        tables = [_as_int(needed), *arguments]
         try:
             return self._apply(variant, tables)
         except TypeError as error:  # a Mismatch in a cell that cannot occur

@@ -270,7 +270,8 @@ def _closed(rows: npt.NDArray[np.int16], gate: Gate) -> npt.NDArray[np.bool_]:
     place: Any = np.zeros(rows.shape[1], dtype=np.intp)
     for axis, stride in gate.reads:
         place += np.maximum(rows[axis], 0).astype(np.intp) * stride
-    return ~np.asarray(gate.active)[place]
+    closed = ~np.asarray(gate.active, dtype=bool)
+    return np.asarray(closed[place])
 
 
 def _relink(rows: npt.NDArray[np.int16], link: Link, rng: np.random.Generator) -> None:
@@ -312,7 +313,7 @@ def _picked(
     picked = free[rng.integers(len(free), size=len(rows))]
     if {gate.choice for gate in program.gates}.issuperset(program.free):  # a row may have no active one at all
         keys = np.where(rows[:, free] < 0, -1.0, rng.random((len(rows), len(free))))
-        return free[keys.argmax(axis=1)]
+        return np.asarray(free[keys.argmax(axis=1)])
     again = np.flatnonzero(rows[np.arange(len(rows)), picked] < 0) if program.gates else free[:0]
     while len(again):
         picked[again] = free[rng.integers(len(free), size=len(again))]

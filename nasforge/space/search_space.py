@@ -437,7 +437,9 @@ class SearchSpace:
 
     def integers(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.int16]:
         """Encode architectures as option indices, shape (n, choices), -1 where inactive."""
-        return np.asarray([a.decisions for a in architectures], dtype=np.int16).reshape(-1, len(self.choices))
+        return np.asarray([a.decisions for a in architectures], dtype=np.int16).reshape(
+            len(architectures), len(self.choices)
+        )
 
     def adjacency(self, architecture: Architecture) -> tuple[npt.NDArray[np.int8], list[str]]:
         """Encode the lowered graph as an adjacency matrix and one operator key per node."""

@@ -85,7 +85,8 @@ def _decisions(space: SearchSpace, assigned: Assignment) -> tuple[int, ...] | No
         if option not in (space.allowed[choice] if choice in on else (0,)):
             return None
         relation = space.choices[choice].relation
-        related = choice in on and relation is not None and number[relation.previous] in on
-        if related and not relation.allowed[assigned[number[relation.previous]]][option]:
+        if choice not in on or relation is None or (before := number[relation.previous]) not in on:
+            continue
+        if not relation.allowed[assigned[before]][option]:
             return None
     return tuple(assigned[choice] if choice in on else -1 for choice in range(len(space.choices)))

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from nasforge.errors import SpaceError
 from nasforge.ops import Add, Concat, Conv2d, GlobalPool, Identity, Linear, Pool, Zero, residual
 from nasforge.space import Input, Node, SearchSpace, chain, choice, inputs, one_of, repeat, select, subset, when
 from nasforge.space.encode import from_one_hot
@@ -49,8 +50,8 @@ def grown(inner):
     )
 
 
-BLOCKS = st.recursive(LEAVES, grown, max_leaves=5)
-RECIPES = st.tuples(st.booleans(), st.lists(BLOCKS, min_size=1, max_size=3).map(tuple), st.booleans())
+BLOCKS = st.recursive(LEAVES, grown, max_leaves=4)
+RECIPES = st.tuples(st.booleans(), st.lists(BLOCKS, min_size=1, max_size=2).map(tuple), st.booleans())
 
 
 class Builder:
@@ -82,9 +83,11 @@ class Builder:
             return self.shared
         condition = None
         if kind == "conditional" and self.known:
-            condition = when(self.known[-1], lambda value, wanted=self.known[-1].options[0]: value == wanted)
+            other = self.known[-1]
+            condition = when(other, lambda value: value == other.options[-1])
         made = choice(1, 3, when=condition)
-        self.known.append(made)
+        if condition is None or condition.choices[0].condition is None:  # conditions on conditions, twice at most
+            self.known.append(made)
         return made
 
     def conv(self, x, kind):
@@ -145,7 +148,7 @@ spaces = RECIPES.map(declared)
 seeds = st.integers(0, 2**31)
 
 
-@settled(60)
+@settled(24)
 @given(spaces)
 def test_size_counts_what_walking_the_graph_finds(space):
     found = brute_force(space)
@@ -154,7 +157,7 @@ def test_size_counts_what_walking_the_graph_finds(space):
     assert set(listed) == found
 
 
-@settled(50)
+@settled(20)
 @given(spaces, seeds)
 def test_samples_and_moves_stay_among_the_architectures(space, seed):
     rng = np.random.default_rng(seed)
@@ -170,7 +173,7 @@ def test_samples_and_moves_stay_among_the_architectures(space, seed):
     assert space.repair(first, rng) == first
 
 
-@settled(50)
+@settled(20)
 @given(spaces, seeds)
 def test_decisions_that_no_architecture_has_are_refused(space, seed):
     rng = np.random.default_rng(seed)
@@ -180,7 +183,7 @@ def test_decisions_that_no_architecture_has_are_refused(space, seed):
         assert space.contains(space.from_decisions(noise)) == (noise in everything)
 
 
-@settled(50)
+@settled(20)
 @given(spaces, seeds)
 def test_a_mutation_is_another_architecture(space, seed):
     rng = np.random.default_rng(seed)
@@ -192,7 +195,7 @@ def test_a_mutation_is_another_architecture(space, seed):
         assert (space.mutate(architecture, rng) == architecture) == (space.size == 1)
 
 
-@settled(40)
+@settled(16)
 @given(spaces, seeds)
 def test_neighbours_are_all_that_differ_in_one_decision_each_once(space, seed):
     architecture = space.sample(np.random.default_rng(seed))
@@ -201,14 +204,12 @@ def test_neighbours_are_all_that_differ_in_one_decision_each_once(space, seed):
     assert len(near) == len(set(near))
     assert set(near) <= everything - {architecture.decisions}
     by_one = {
-        other
-        for other in everything
-        if sum(a != b for a, b in zip(other, architecture.decisions, strict=True)) == 1
+        other for other in everything if sum(a != b for a, b in zip(other, architecture.decisions, strict=True)) == 1
     }
     assert by_one <= set(near)
 
 
-@settled(40)
+@settled(16)
 @given(spaces, seeds)
 def test_a_child_takes_every_decision_it_can_from_a_parent(space, seed):
     rng = np.random.default_rng(seed)
@@ -241,7 +242,7 @@ def fits(counts, expected, draws):
         assert test.pvalue > 1e-5
 
 
-@settled(25)
+@settled(10)
 @given(RECIPES, seeds)
 def test_the_law_choices_draws_each_active_choice_uniformly(recipe, seed):
     space = declared(recipe)
@@ -253,7 +254,7 @@ def test_the_law_choices_draws_each_active_choice_uniformly(recipe, seed):
     fits(Counter(map(tuple, space.sample_batch(6000, rng).tolist())), expected, 6000)
 
 
-@settled(25)
+@settled(10)
 @given(RECIPES, seeds)
 def test_the_law_architectures_draws_every_architecture_alike(recipe, seed):
     space = declared(recipe, sampling="architectures")
@@ -264,7 +265,7 @@ def test_the_law_architectures_draws_every_architecture_alike(recipe, seed):
     fits(Counter(map(tuple, space.sample_batch(1000, rng).tolist())), expected, 1000)
 
 
-@settled(40)
+@settled(16)
 @given(spaces, seeds)
 def test_cost_tables_equal_sums_over_the_lowered_nodes(space, seed):
     rows = space.sample_batch(20, np.random.default_rng(seed))
@@ -275,7 +276,7 @@ def test_cost_tables_equal_sums_over_the_lowered_nodes(space, seed):
         assert cost.batch(rows).tolist() == counted
 
 
-@settled(40)
+@settled(16)
 @given(spaces, seeds)
 def test_lowered_graphs_are_ordered_pruned_and_typed_as_inferred(space, seed):
     analysis = space.analysis
@@ -294,7 +295,7 @@ def test_lowered_graphs_are_ordered_pruned_and_typed_as_inferred(space, seed):
                 assert kind.shape == node.output_type.shape
 
 
-@settled(40)
+@settled(16)
 @given(RECIPES, seeds)
 def test_network_id_does_not_see_the_order_of_sums(recipe, seed):
     space, flipped = declared(recipe), declared(recipe, flip=True)
@@ -310,7 +311,7 @@ def _renamed(space, other, options):
     return {names[name]: label for name, label in options.items()}
 
 
-@settled(40)
+@settled(16)
 @given(spaces, seeds)
 def test_json_and_encodings_give_the_architecture_back(space, seed):
     made = [space.sample(np.random.default_rng([seed, number])) for number in range(10)]
@@ -323,7 +324,7 @@ def test_json_and_encodings_give_the_architecture_back(space, seed):
     assert [tuple(row) for row in space.integers(made).tolist()] == [a.decisions for a in made]
 
 
-@settled(30)
+@settled(12)
 @given(spaces, seeds)
 def test_a_restriction_holds_exactly_the_parents_architectures_within_it(space, seed):
     rng = np.random.default_rng(seed)
@@ -332,7 +333,11 @@ def test_a_restriction_holds_exactly_the_parents_architectures_within_it(space, 
     for read in space.choices:
         labels = [label for label in read.labels if rng.random() < 0.7]
         kept[str(read.name)] = labels or [read.labels[-1]]
-    small = space.restrict(kept)
+    try:
+        small = space.restrict(kept)
+    except SpaceError:
+        assert space._program.links  # nothing but a chain can be cut in two
+        return
     allowed = [set(options) for options in small.allowed]
     within = {
         decisions
@@ -353,7 +358,7 @@ def test_a_restriction_holds_exactly_the_parents_architectures_within_it(space, 
     assert small.network_id(architecture) == space.network_id(architecture)
 
 
-@settled(20)
+@settled(8)
 @given(RECIPES)
 def test_copies_and_second_declarations_are_the_same_space(recipe):
     space = declared(recipe)
