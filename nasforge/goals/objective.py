@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Final, Literal, final
+
+from nasforge.errors import UsageError
+
+DIRECTIONS: Final = ("maximize", "minimize")
 
 
 @final
@@ -15,6 +19,15 @@ class Objective:
 
     metric: str
     direction: Literal["maximize", "minimize"] = "maximize"
+
+    def __post_init__(self) -> None:
+        """Check both."""
+        if not isinstance(self.metric, str) or not self.metric:
+            raise UsageError(f"an objective was given the metric {self.metric!r}; expected a name.")
+        if self.direction not in DIRECTIONS:
+            raise UsageError(
+                f"objective '{self.metric}' was given the direction {self.direction!r}; expected maximize or minimize."
+            )
 
     def loss(self, metrics: Mapping[str, float]) -> float:
         """Return the metric as a number of which less is better; infinity where it is missing or not finite."""
