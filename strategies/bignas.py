@@ -195,9 +195,10 @@ class BigNAS(WeightSharing):
 
     def _mutated(self, rng: np.random.Generator) -> Architecture | None:
         best = sorted(self._rated, key=lambda pair: pair[0])[: self._set.parents]
-        for _ in range(200):
-            parent = best[int(rng.integers(len(best)))][1] if best else self.problem.sample(rng)
-            child = self.problem.space.mutate(parent, rng)
+        for attempt in range(200):
+            child = best[int(rng.integers(len(best)))][1] if best else self.problem.sample(rng)
+            for _ in range(1 + attempt // 50):  # further away where all neighbours are known or beyond the limits
+                child = self.problem.space.mutate(child, rng)
             if child not in self._asked and self.problem.feasible(child):
                 return child
         return None

@@ -48,7 +48,7 @@ def run_python(code: str, folder: Path = ROOT, **variables: str) -> subprocess.C
 
 
 def imported_names(tree: ast.Module) -> set[str]:
-    """Return the public names a package file defines or imports: at once, for type checkers, or when first asked for."""
+    """Return the public names a package file defines or imports: at once, for type checkers, or when asked for."""
     names: set[str] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in MAPPING:

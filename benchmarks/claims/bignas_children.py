@@ -5,7 +5,8 @@
 For each seed one supernet is trained by `bignas`; the smallest, four random and the largest network are judged with
 its weights, with and without recalibration of batch normalisation, and trained alone for as many steps of as many
 images: each child of the supernet sees its images once in a step, as a network alone does. Accuracies are on the
-test split, which nothing was chosen by; learning rates were set on valid with other seeds.
+test split, which nothing was chosen by; learning rates were set on valid with other seeds. Elastic are width, depth,
+kernel and expansion, not the resolution.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from claims.parts import BATCH, interval, part, source_of, train_shared
+from nasforge_spaces.mbconv_elastic import Skeleton
 from record import record
 
 from nasforge import registry
@@ -36,6 +38,17 @@ LR_SHARED = 0.2
 LR_ALONE = 0.1
 CALIBRATION_IMAGES = 2048
 MARGIN_POINTS = -1.5
+SKELETON = Skeleton(
+    16,
+    2,
+    ((16, 1, (1, 2)), (24, 2, (1, 2)), (40, 2, (1, 2))),
+    96,
+    widths=(0.5, 0.75, 1.0),
+    kernels=(3, 5),
+    expansions=(2, 3, 4),
+    resolutions=(1.0,),
+    divisor=4,
+)
 KINDS = ("smallest", "random 1", "random 2", "random 3", "random 4", "largest")
 ACCURACIES = ("alone", "inherited", "not recalibrated")
 
@@ -46,7 +59,8 @@ def networks(space: SearchSpace, seed: int) -> list[Architecture]:
 
 
 def space_for(source: Any) -> SearchSpace:
-    space: SearchSpace = registry.load("spaces", "mbconv_elastic")(source.input_shape, len(source.classes))
+    make = registry.load("spaces", "mbconv_elastic")
+    space: SearchSpace = make(source.input_shape, len(source.classes), skeleton=SKELETON)
     return space
 
 
@@ -81,7 +95,7 @@ def alone(data: str, seed: int, place: int, steps: int, lr: float, split: str = 
 
 
 def measure(data: str, seed: int, steps: int, lr_shared: float, lr_alone: float) -> list[dict[str, float]]:
-    given = {"data": data, "seed": seed, "steps": steps}
+    given = {"data": data, "seed": seed, "steps": steps, "skeleton": repr(SKELETON)}
     shared = part("bignas-shared", {**given, "lr": lr_shared}, lambda: inherited(data, seed, steps, lr_shared))
     rows = []
     for place, row in enumerate(shared):
@@ -119,6 +133,7 @@ def main() -> None:
         "data": given.data,
         "steps": steps,
         "batch": BATCH,
+        "skeleton": repr(SKELETON),
         "seeds": list(seeds),
         "lr": {"shared": given.lr_shared, "alone": given.lr_alone},
         "calibration_images": CALIBRATION_IMAGES,

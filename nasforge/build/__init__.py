@@ -9,6 +9,7 @@ from nasforge.build.extract import extract
 from nasforge.build.modes import frozen_statistics, without_dropout
 from nasforge.build.network import Network, build_network
 from nasforge.build.supernet import Supernet
+from nasforge.build.transfer import transfer
 
 __all__ = [
     "Network",
@@ -18,6 +19,7 @@ __all__ = [
     "extract",
     "frozen_statistics",
     "recalibrate",
+    "transfer",
     "without_dropout",
 ]
 

@@ -252,8 +252,11 @@ class MaskedRun:
     ) -> Masked | None:
         """Run one primitive layer in all its variants."""
         first = parts[0]
+        key = layer_key((node.weights or node.name) + suffix, first.name)
+        layer = self._supernet.layer(key, first.op, first.types)
+        assert isinstance(layer, Layer)
         shares = torch.stack([part.share for part in parts], dim=1)
-        if not first.op.commutative:  # a sum passes on whatever is not zero
+        if not layer.linear:
             live = [(node.name, first.name) in found for found in self._live]
             shares = shares * torch.tensor(live, device=shares.device)[self._of_image][:, None]
         elif all(value is None for value in inputs):
@@ -261,13 +264,10 @@ class MaskedRun:
         present = shares.detach().ne(0).any(dim=1)
         if not bool(present.any()) and not shares.requires_grad:
             return None
-        key = layer_key((node.weights or node.name) + suffix, first.name)
         self._check_sizes(key, {part.result.spatial for part in parts})
         width = max(part.result.capacity for part in parts)
         share = shares @ torch.stack([_places(part.result, width, self._like) for part in parts])
-        given = [
-            value or self._zeros([part.types[place] for part in parts], shares) for place, value in enumerate(inputs)
-        ]
+        given = [self._fitted(v, [part.types[i] for part in parts], shares) for i, v in enumerate(inputs)]
         blend = Blend(
             key,
             tuple(part.op for part in parts),
@@ -278,8 +278,6 @@ class MaskedRun:
             self._groups(present),
             bool(self._given),
         )
-        layer = self._supernet.layer(key, first.op, first.types)
-        assert isinstance(layer, Layer)
         y = widened(layer.masked(blend, *(value.x for value in given)), width)
         active = share.detach() != 0
         return Masked(y if bool(active.all()) else y * along(active, y), share)
@@ -288,11 +286,15 @@ class MaskedRun:
         found = (torch.nonzero(present & (self._of_image == number)).flatten() for number in range(len(self._live)))
         return tuple(images for images in found if len(images))
 
-    def _zeros(self, types: Sequence[TensorType], shares: Tensor) -> Masked:
-        """Return the zeros that a layer is given where its input was cut off."""
+    def _fitted(self, value: Masked | None, types: Sequence[TensorType], shares: Tensor) -> Masked:
+        """Return an input as wide as the variants of a layer need it; zeros where it was cut off."""
         width = max(kind.capacity for kind in types)
-        zeros = self._like.new_zeros((self._batch, width, *types[0].spatial))
-        return Masked(zeros, shares @ torch.stack([_places(kind, width, self._like) for kind in types]))
+        if value is None:
+            zeros = self._like.new_zeros((self._batch, width, *types[0].spatial))
+            return Masked(zeros, shares @ torch.stack([_places(kind, width, self._like) for kind in types]))
+        if value.x.shape[1] >= width:  # what is beyond belongs to images that do not run this layer
+            return Masked(value.x[:, :width], value.share[:, :width])
+        return Masked(widened(value.x, width), widened(value.share, width))
 
     def _check_sizes(self, name: str, sizes: set[tuple[int, ...]]) -> None:
         if len(sizes) > 1:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from nasforge.build.plan import Plan, make_plan
+from nasforge.build.variants import layer_key
 from nasforge.layers import layer_class
 from nasforge.space.lower import Lowered, Step
 
 
 def module_name(step: Step) -> str:
-    """Return a name fit for a module: node and part, without dots."""
-    return f"{step.weights}:{step.part}".strip(":").replace(".", "/")
+    """Return the name of a step's module, that of its layer in a supernet."""
+    return layer_key(step.weights, step.part)
 
 
 @final

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from torch import nn
 
 from nasforge.layers.base import Variant
 from nasforge.space import SearchSpace
@@ -15,6 +16,8 @@ from nasforge.space.graph import GraphNode
 from nasforge.space.node import Body, InputOp, Operator, Types
 from nasforge.space.occurring import Occurring
 from nasforge.space.tensor import TensorType
+
+_TAKEN: Final = frozenset(dir(nn.ModuleDict()))
 
 
 def layer_variants(space: SearchSpace) -> dict[str, list[Variant]]:
@@ -31,8 +34,9 @@ def layer_variants(space: SearchSpace) -> dict[str, list[Variant]]:
 
 
 def layer_key(weights: str, part: str) -> str:
-    """Return the module name of a layer."""
-    return f"{weights}:{part}".strip(":").replace(".", "/")
+    """Return the module name of a layer: node and part, without dots, never a name that modules use themselves."""
+    key = f"{weights}:{part}".strip(":").replace(".", "/")
+    return f"{key}:" if key in _TAKEN else key
 
 
 def _leaves(op: Operator, types: Types) -> Iterator[tuple[str, Operator, Types]]:

@@ -47,7 +47,7 @@ for name, command in {
     "report": report,
     "doctor": doctor,
 }.items():
-    app.command(name)(command)
+    app.command(name)(command)  # type: ignore[type-var]  # functions of different signatures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

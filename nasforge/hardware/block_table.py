@@ -166,8 +166,8 @@ def spread_networks(space: SearchSpace, count: int, seed: int = 20) -> list[Arch
 
 
 def fitted_of(networks: int, held_out: int) -> int:
-    """Return how many of the measured networks are fitted: all but `held_out`, at least two thirds."""
-    return networks - min(held_out, networks // 3)
+    """Return how many of the measured networks are fitted: all but `held_out`, at least half."""
+    return networks - min(held_out, networks // 2)
 
 
 def blocks_to_measure(space: SearchSpace, blocks: Mapping[str, Lowered], most: int) -> list[str]:

@@ -62,7 +62,7 @@ class Profile:
             "space": dict(self.space),
             "protocol": dict(self.protocol),
             "noise": dict(self.noise),
-            "entries": {key: round(value, 6) for key, value in self.entries.items()},
+            "entries": dict(self.entries),
             "kernels": {kind: list(map(float, row)) for kind, row in self.kernels.items()},
             "correction": dict(self.correction),
             "validation": dict(self.validation),

@@ -102,7 +102,12 @@ def _slice(tensor: Tensor, index: Layouts) -> _Slice:
 
 
 class Layer(nn.Module, ABC):
-    """Base of all layers. A layer of a supernet is built for all variants that its node can run."""
+    """Base of all layers. A layer of a supernet is built for all variants that its node can run.
+
+    One that declares `linear` gives zero for zeros, so that it may run masked where lowering has cut it off.
+    """
+
+    linear: ClassVar[bool] = False
 
     def __init__(self, variants: Sequence[Variant]) -> None:
         """Allocate weights for the largest of the variants."""

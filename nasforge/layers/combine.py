@@ -59,6 +59,7 @@ class ZerosLike(nn.Module):
 class AddLayer(Stateless):
     """A sum."""
 
+    linear = True
     per_channel = True
 
     @classmethod
@@ -82,6 +83,8 @@ class MultiplyLayer(Stateless):
 @final
 class ConcatLayer(Stateless):
     """A concatenation."""
+
+    linear = True
 
     def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
         """Put each input at its slot in the weights of whatever reads them."""

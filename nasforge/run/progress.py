@@ -15,24 +15,30 @@ class Listener(Protocol):
 
     def opened(self, folder: Path) -> None:
         """The run folder exists; from now on the run can be resumed."""
+        return
 
     def stage(self, name: str, total: float | None) -> None:
         """A stage begins; `total` is the `done` at which it ends, None where nobody knows."""
+        return
 
     def progress(self, done: float, figures: Mapping[str, float]) -> None:
         """The current stage got to `done`; `figures` are worth showing."""
+        return
 
     def figures(self, part: str, step: int, values: Mapping[str, float]) -> None:
         """Figures worth keeping: of a step of `shared_training` or `retraining`, or of one of the `evaluations`.
 
         Steps count from 0 within the part; a resumed run may repeat some.
         """
+        return
 
     def note(self, sentence: str) -> None:
         """Something a person should know."""
+        return
 
     def closed(self) -> None:
         """The run has ended, well or not; let go of files."""
+        return
 
 
 @final

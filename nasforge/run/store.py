@@ -181,7 +181,8 @@ class StudyStore:
         if "://" in where:
             return self._optuna.storages.get_storage(where)
         self._journal = JournalFile(Path(where).absolute())
-        return self._optuna.storages.JournalStorage(self._journal)
+        backend: Any = self._journal  # has the methods of optuna's backends without deriving from them
+        return self._optuna.storages.JournalStorage(backend)
 
     def append(self, evaluation: Evaluation) -> None:
         """Add one finished trial.

@@ -51,7 +51,7 @@ class StrategySuite(SharedWeightsTests):
 
     def test_options_are_documented_fields_with_defaults(self) -> None:
         """Hydra, the command line and Python read the fields; people read the docstring."""
-        strategy = self.trial.make()
+        strategy: Any = self.trial.make()
         assert dataclasses.is_dataclass(strategy)
         documentation = type(strategy).__doc__ or ""
         for field in dataclasses.fields(strategy):

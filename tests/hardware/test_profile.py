@@ -1,0 +1,106 @@
+"""Profiles survive the disk; what was cut, edited or made elsewhere is noticed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from nasforge.errors import ProfileError
+from nasforge.hardware.device import this_cpu
+from nasforge.hardware.profile import Profile, cache_folder, read_cached, read_profile, write_profile
+
+
+@pytest.fixture
+def profile():
+    return Profile(
+        device=this_cpu().to_json(), device_key="me", runtime={"onnxruntime": "1.0", "threads": 1}, precision="int8",
+        space={"name": "s"}, protocol={"visits": 4}, noise={"accepted": 0.5}, entries={"conv": 0.1234561, "pool": 2.0},
+        kernels={"*": [0.1, 0.2]}, correction={"offset": 0.1, "factors": {"Conv3": 1.5}},
+        validation={"n": 3.0}, created="2026-01-01T00:00:00",
+    )  # fmt: skip
+
+
+def cached(path, **changes):
+    facts = {"device_key": "me", "runtime": {"onnxruntime": "1.0", "threads": 1}, "precision": "int8", "here": "HERE"}
+    return read_cached(path, **{**facts, **changes})
+
+
+def test_a_profile_survives_the_disk(tmp_path, profile):
+    path = tmp_path / "deep" / "profile.json"
+    write_profile(path, profile)
+    assert read_profile(path) == profile
+    assert [file.name for file in path.parent.iterdir()] == ["profile.json"]
+
+
+@pytest.mark.parametrize("part", ["entries", "kernels", "correction", "validation", "device_key", "created"])
+def test_an_edited_profile_does_not_match_its_checksum(tmp_path, profile, part):
+    path = tmp_path / "profile.json"
+    write_profile(path, profile)
+    data = json.loads(path.read_text())
+    data[part] = {"conv": 0.1} if isinstance(data[part], dict) else "other"
+    path.write_text(json.dumps(data))
+    with pytest.raises(ProfileError, match="checksum"):
+        read_profile(path)
+    assert cached(path) is None
+
+
+def test_a_profile_cut_anywhere_is_refused_and_measured_again(tmp_path, profile):
+    path = tmp_path / "profile.json"
+    write_profile(path, profile)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ProfileError):
+            read_profile(path)
+        assert cached(path) is None
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"schema": 1}', '{"schema": 2}', "\x00", "{}"])
+def test_what_is_no_profile_is_refused_in_one_sentence(tmp_path, content):
+    path = tmp_path / "profile.json"
+    path.write_text(content)
+    with pytest.raises(ProfileError) as caught:
+        read_profile(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"device_key": "you"}, {"precision": "float32"}, {"runtime": {"onnxruntime": "1.1", "threads": 1}}]
+)
+def test_a_foreign_profile_is_refused_by_name(tmp_path, profile, changes):
+    path = tmp_path / "profile.json"
+    write_profile(path, profile)
+    assert cached(path) == profile
+    with pytest.raises(ProfileError, match="HERE"):
+        cached(path, **changes)
+
+
+def test_a_missing_profile_is_none(tmp_path):
+    assert cached(tmp_path / "none.json") is None
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, profile):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(ProfileError, match="NASFORGE_CACHE"):
+        write_profile(blocked / "profile.json", profile)
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("NASFORGE_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "nasforge"
+    monkeypatch.setenv("NASFORGE_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+
+
+def test_the_device_key_follows_what_decides_speed():
+    cpu = this_cpu()
+    assert cpu.model
+    assert cpu.cores >= 1
+    assert dataclasses.replace(cpu, cores=cpu.cores + 1).key == cpu.key
+    assert dataclasses.replace(cpu, model="other").key != cpu.key
+    assert dataclasses.replace(cpu, features=(*cpu.features, "new")).key != cpu.key

@@ -1,0 +1,300 @@
+"""BigNAS: the sandwich step exactly, what only the biggest gets, coarse-to-fine selection."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from nasforge import registry
+from nasforge.goals import Constraint
+from nasforge.layers.conv import ElasticBatchNorm
+from nasforge.layers.linear import ElasticLinear
+from nasforge.rng import generator
+from nasforge.strategy import Evaluation, Problem
+from nasforge.testing.small_spaces import elastic_space
+from nasforge.testing.trial import Trial
+
+pytestmark = pytest.mark.plugins
+bignas = pytest.importorskip("nasforge_strategies.bignas")
+
+
+def shipped(**options):
+    return registry.load("spaces", "mbconv_elastic")((3, 8, 8), 10, **options)
+
+
+def make(space=None, steps=4, **options):
+    trial = Trial("bignas", options, space or elastic_space(), 8, steps)
+    strategy, training = trial.training()
+    for module in training.modules.values():
+        module.train()
+    return strategy, training
+
+
+class Context:
+    """A context of its own: fixed batch, gradients kept instead of a step."""
+
+    def __init__(self, strategy, training, *, scale=1.0, progress=0.0, seed=0):
+        self.rng = np.random.default_rng(seed)
+        self.progress, self.phase_step, self.steps_per_epoch = progress, 0, 10
+        self.images, self.targets = training._train.take()
+        self.training, self.scale = training, scale
+        self.gradients: dict[str, torch.Tensor | None] = {}
+        self.rates: list[float] = []
+
+    def train_batch(self):
+        return self.images, self.targets
+
+    def loss(self, outputs, targets, smoothing=0.0):
+        return self.scale * functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
+
+    def backward(self, loss):
+        loss.backward()
+
+    def update(self, name, rate=1.0):
+        net = self.training.modules["supernet"]
+        self.rates.append(rate)
+        self.gradients = {n: None if p.grad is None else p.grad.clone() for n, p in net.named_parameters()}
+        optimiser = self.training.optimisers[name]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
+def drawn_by(strategy, seed, count):
+    rng = np.random.default_rng(seed)
+    return [strategy.problem.space.sample(rng) for _ in range(count)]
+
+
+def test_the_gradient_is_the_plain_sum_of_the_four_losses_with_a_detached_teacher():
+    strategy, training = make(clip=0.0)
+    context = Context(strategy, training, seed=5)
+    net = training.modules["supernet"]
+    space = strategy.problem.space
+    biggest, smallest = space.largest(), space.smallest()
+    outputs = net(context.images, biggest)
+    total = functional.cross_entropy(outputs, context.targets, label_smoothing=0.1)
+    teacher = torch.softmax(outputs.detach(), 1)
+    for child in [*drawn_by(strategy, 5, 2), smallest]:
+        total = total - (teacher * torch.log_softmax(net(context.images, child), 1)).sum(1).mean()
+    total.backward()
+    expected = {name: p.grad.clone() for name, p in net.named_parameters()}
+    net.zero_grad(set_to_none=True)
+    strategy.step(context)
+    assert expected.keys() == context.gradients.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(context.gradients[name], gradient, rtol=1e-4, atol=1e-6), name
+
+
+def test_children_never_see_the_labels_unless_distillation_is_off():
+    gradients = []
+    for distil in (True, False):
+        strategy, training = make(clip=0.0, distil=distil)
+        context = Context(strategy, training, scale=0.0)  # labels weigh nothing
+        strategy.step(context)
+        gradients.append(sum(float(g.abs().sum()) for g in context.gradients.values()))
+    assert gradients[0] > 0.0
+    assert gradients[1] == 0.0
+
+
+def calls(strategy, training, seed=0):
+    """Return what ran in one step, in order: architecture, whether dropout was on."""
+    net = training.modules["supernet"]
+    found: list[tuple[Any, bool]] = []
+    heads = [m for m in net.modules() if isinstance(m, ElasticLinear)]
+    net.register_forward_pre_hook(lambda module, args: found.append((args[1], heads[0].dropping and heads[0].training)))
+    strategy.step(Context(strategy, training, seed=seed))
+    return found
+
+
+def test_biggest_two_random_and_smallest_run_in_this_order_and_dropout_is_the_biggest_s_alone():
+    strategy, training = make(shipped(dropout=0.5))
+    ran = calls(strategy, training, seed=3)
+    space = strategy.problem.space
+    assert [a for a, _ in ran] == [space.largest(), *drawn_by(strategy, 3, 2), space.smallest()]
+    assert [dropping for _, dropping in ran] == [True, False, False, False]
+    assert all(m.dropping for m in training.modules["supernet"].modules() if isinstance(m, ElasticLinear))
+
+
+def test_without_the_sandwich_all_networks_of_a_step_are_random():
+    strategy, training = make(sandwich=False)
+    ran = [a for a, _ in calls(strategy, training, seed=3)]
+    children = drawn_by(strategy, 3, 4)
+    assert len(ran) == 4
+    assert set(ran) == set(children)
+
+
+def test_random_children_have_random_resolutions():
+    strategy, training = make(shipped(), children=30)
+    number = [str(c.name) for c in strategy.problem.space.choices].index("resolution")
+    ran = [a for a, _ in calls(strategy, training)]
+    assert {a.decisions[number] for a in ran[1:-1]} == {0, 1, 2}
+    assert strategy.problem.space.macs(ran[-1]) < strategy.problem.space.macs(ran[0])
+
+
+def test_weight_decay_acts_once_a_step_on_every_weight_and_not_on_normalisation_and_biases():
+    strategy, training = make(clip=0.0, distil=False, lr=0.1, weight_decay=0.01)
+    net = training.modules["supernet"]
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    strategy.step(Context(strategy, training, scale=0.0, progress=0.5))
+    for name, parameter in net.named_parameters():
+        # first Nesterov step on the gradient decay x w: w - lr (1 + momentum) decay w
+        factor = 1.0 - 0.1 * 1.9 * 0.01 if parameter.dim() > 1 else 1.0
+        assert torch.allclose(parameter, before[name] * factor, rtol=1e-6, atol=0.0), name
+
+
+def test_the_biggest_child_uses_all_weights_in_full():
+    for space in (elastic_space(), shipped()):
+        strategy, training = make(space)
+        net = training.modules["supernet"]
+        with net.recording() as views:
+            net(training._train.take().images, space.largest()).sum().backward()
+            assert not views.used  # no slice of anything
+            assert all(parameter.grad is not None for parameter in net.parameters())
+            net(training._train.take().images, space.smallest())
+            assert views.used
+
+
+def test_at_the_start_every_residual_block_is_its_shortcut_and_no_other_gamma_is_zero():
+    space = shipped()
+    strategy, training = make(space)
+    net = training.modules["supernet"]
+    zero = {name for name, m in net.named_modules() if isinstance(m, ElasticBatchNorm) and not m.weight.any()}
+    ones = {name for name, m in net.named_modules() if isinstance(m, ElasticBatchNorm) and bool((m.weight == 1).all())}
+    norms = {name for name, m in net.named_modules() if isinstance(m, ElasticBatchNorm)}
+    assert zero | ones == norms
+    assert len(zero) == 5  # stages of two, three and three layers, of which all but the first are residual
+    images = training._train.take().images
+    options = space.describe(space.largest())
+    shallow = {name: option for name, option in options.items() if "b2." not in name and "b3." not in name}
+    shallow |= {f"s{number}.depth": "1" for number in (1, 2, 3)}
+    deep = net(images, space.largest())
+    assert torch.equal(deep, net(images, space.architecture(shallow)))
+
+
+@pytest.mark.parametrize(("clip", "largest"), [(0.0, math.inf), (0.0625, 0.0625)])
+def test_gradients_are_clipped_by_value_where_asked(clip, largest):
+    strategy, training = make(clip=clip)
+    context = Context(strategy, training)
+    strategy.step(context)
+    peak = max(float(g.abs().max()) for g in context.gradients.values())
+    assert peak <= largest
+    assert (clip == 0.0) == (peak > 0.0625)
+
+
+def test_the_learning_rate_ends_constant():
+    strategy, training = make(floor=0.2)
+    rates = []
+    for progress in (0.1, 0.8, 0.9, 0.99):
+        context = Context(strategy, training, progress=progress)
+        strategy.step(context)
+        rates += context.rates
+    assert rates[0] > 0.4
+    assert rates[1:] == [0.2, 0.2, 0.2]
+
+
+def test_the_article_s_schedule_counts_epochs():
+    strategy, training = make(preset="paper")
+    for epoch in (1, 5, 24, 100, 400):
+        context = Context(strategy, training)
+        context.phase_step = epoch * context.steps_per_epoch - 1
+        strategy.step(context)
+        assert context.rates == [pytest.approx(min(1, epoch / 5) * max(0.97 ** (epoch / 2.4), 0.05))]
+
+
+def test_children_keep_their_weights():
+    assert bignas.BigNAS.retrain is False
+    assert bignas.BigNAS.evaluator == "shared"
+
+
+# Selection
+
+
+def problem_of(space, share=None):
+    costs = {metric: space.cost(metric) for metric in ("params", "macs")}
+    if share is None:
+        return Problem(space, costs=costs)
+    rows = space.sample_batch(500, np.random.default_rng(0))
+    return Problem(
+        space, constraints=(Constraint("macs", float(np.quantile(costs["macs"].batch(rows), share))),), costs=costs
+    )
+
+
+def test_the_full_grid_has_one_setting_for_each_name_and_its_corners_are_the_extremes():
+    space = shipped()
+    grid = bignas.coarse_grid(problem_of(space), 3 * 3 * 3 * 2 * 3)
+    assert len(set(grid)) == len(grid) == 162
+    assert space.smallest() in grid
+    assert space.largest() in grid
+    for architecture in grid:
+        labels = space.describe(architecture)
+        assert len({label for name, label in labels.items() if name in ("s2.depth", "s3.depth")}) == 1
+        for kind in ("width", "kernel", "expansion"):
+            assert len({label for name, label in labels.items() if name.endswith(f".{kind}")}) == 1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_the_grid_holds_different_architectures_within_the_limits(share):
+    problem = problem_of(shipped(), share)
+    grid = bignas.coarse_grid(problem, 20)
+    assert len(set(grid)) == len(grid) == 20
+    assert all(problem.feasible(a) and problem.space.contains(a) for a in grid)
+
+
+def test_a_grid_too_large_to_list_is_drawn():
+    space = registry.load("spaces", "mbconv")((3, 224, 224), 10)  # 21 names of 7 options
+    grid = bignas.coarse_grid(problem_of(space, 0.3), 12)
+    assert len(set(grid)) == 12
+    assert all(space.contains(a) for a in grid)
+
+
+def asked_and_told(strategy, accuracy, rounds=200):
+    told, number = [], 0
+    while proposals := strategy.ask(1, generator(0, "ask", number)):
+        architecture = proposals[0].architecture
+        result = Evaluation(number, architecture, {"accuracy_valid": accuracy(architecture)})
+        strategy.tell([result])
+        told.append(result)
+        number += 1
+        assert number < rounds
+    return told
+
+
+def test_fine_mutations_change_one_of_the_best_and_improve_it_within_the_limits():
+    space = shipped()
+    problem = problem_of(space, 0.5)
+    strategy = bignas.BigNAS(coarse=10, fine=60, parents=1)
+    strategy.setup(problem)
+    told = asked_and_told(strategy, lambda a: space.params(a) / 1e6)
+    assert len(told) == 70
+    assert len({each.architecture for each in told}) == 70
+    assert all(problem.feasible(each.architecture) for each in told)
+    changed = []
+    for number, each in enumerate(told[10:], start=10):
+        best = max(told[:number], key=lambda e: e.metrics["accuracy_valid"]).architecture
+        pairs = zip(best.decisions, each.architecture.decisions, strict=True)
+        changed.append(sum(a != b and a >= 0 and b >= 0 for a, b in pairs))
+    assert changed.count(1) > len(changed) / 2
+    assert max(changed) <= 4
+    coarse = max(each.metrics["accuracy_valid"] for each in told[:10])
+    assert max(each.metrics["accuracy_valid"] for each in told) > coarse
+
+
+def test_each_rating_is_kept_with_the_architecture_it_belongs_to():
+    space = shipped()
+    strategy = bignas.BigNAS(coarse=8, fine=12)
+    strategy.setup(problem_of(space))
+    told = asked_and_told(strategy, lambda a: (hash(a.decisions) % 997) / 997)
+    by_rating = sorted(told, key=lambda e: -e.metrics["accuracy_valid"])
+    assert strategy.derive() == [each.architecture for each in by_rating]
+
+
+def test_failures_are_not_derived():
+    strategy = bignas.BigNAS(coarse=4, fine=2)
+    strategy.setup(problem_of(shipped()))
+    first, second = (strategy.ask(1, generator(0, "ask", i))[0].architecture for i in range(2))
+    strategy.tell([Evaluation(0, first, {}, error="it failed"), Evaluation(1, second, {"accuracy_valid": 0.5})])
+    assert strategy.derive() == [second]
