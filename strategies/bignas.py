@@ -7,8 +7,8 @@
     select: coarse - a grid over global settings of depth, width, kernel, expansion and resolution
             fine   - mutations of the best within the limits; all rated after recalibration
 
-Gamma = 0 at the end of each residual block is part of the space. The learning rate falls exponentially to a
-constant (constant ending).
+Gamma = 0 at the end of each residual block is part of the space. The learning rate falls to a constant (constant
+ending).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, Wei
 from nasforge.strategy.preset import resolve
 from nasforge.training import TrainConfig, make_sgd, soft_cross_entropy
 from nasforge.training.path_sgd import merge_views
-from nasforge.training.schedule import constant_ending
+from nasforge.training.schedule import constant_ending, warmup_cosine
 
 
 @final
@@ -40,8 +40,8 @@ class Constants:
     """The options that a preset sets; see `BigNAS` for what they are."""
 
     optimiser: str = "sgd"
-    schedule: str = "progress"
-    lr: float = 0.1
+    schedule: str = "cosine"
+    lr: float = 0.3
     weight_decay: float = 5e-4
     floor: float = 0.05
     clip: float = 1.0
@@ -53,10 +53,10 @@ class Constants:
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants("rmsprop", "epochs", 0.004, 1e-5, clip=0.0, coarse=160, fine=160, parents=1),
-    "attentive": Constants("sgd", "cosine", 0.025, 1e-5, coarse=160, fine=160),
+    "attentive": Constants("sgd", "cosine", 0.025, 1e-5, 0.0, coarse=160, fine=160),
 }
 OPTIMISERS: Final = ("sgd", "rmsprop")
-SCHEDULES: Final = ("progress", "epochs", "cosine")
+SCHEDULES: Final = ("cosine", "progress", "epochs")
 
 
 @final
@@ -73,8 +73,8 @@ class BigNAS(WeightSharing):
     Attributes:
         preset: `quick`, `paper` or `attentive`.
         optimiser: `sgd` (Nesterov 0.9, normalisation and biases not decayed) or `rmsprop` (decay and momentum 0.9).
-        schedule: `progress` = exp(-6 x share done), `epochs` = 0.97^(epoch / 2.4) after 5 epochs of warm-up, both never
-            below the floor, or `cosine`.
+        schedule: of the learning rate, never below the floor: `cosine` and `progress` = exp(-6 x share done), both of
+            any length and after 5 % of warm-up, `epochs` = 0.97^(epoch / 2.4) after 5 epochs of warm-up.
         lr: peak learning rate.
         weight_decay: acts through the biggest child, once a step.
         floor: the constant ending, as a share of `lr`.
@@ -172,7 +172,7 @@ class BigNAS(WeightSharing):
     def _rate(self, context: Context) -> float:
         found = self._set
         if found.schedule == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * context.progress))
+            return max(warmup_cosine(context.progress, 0.05), min(found.floor, context.progress / 0.05))
         if found.schedule == "progress":
             return constant_ending(context.progress, floor=found.floor)
         return epochs_rate((context.phase_step + 1) / context.steps_per_epoch, found.floor)

@@ -16,6 +16,7 @@ import dataclasses
 import random
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest

@@ -148,7 +148,7 @@ def test_weight_decay_acts_once_a_step_on_every_weight_and_not_on_normalisation_
 
 def test_the_biggest_child_uses_all_weights_in_full():
     for space in (elastic_space(), shipped()):
-        strategy, training = make(space)
+        _strategy, training = make(space)
         net = training.modules["supernet"]
         with net.recording() as views:
             net(training._train.take().images, space.largest()).sum().backward()
@@ -160,7 +160,7 @@ def test_the_biggest_child_uses_all_weights_in_full():
 
 def test_at_the_start_every_residual_block_is_its_shortcut_and_no_other_gamma_is_zero():
     space = shipped()
-    strategy, training = make(space)
+    _strategy, training = make(space)
     net = training.modules["supernet"]
     zero = {name for name, m in net.named_modules() if isinstance(m, ElasticBatchNorm) and not m.weight.any()}
     ones = {name for name, m in net.named_modules() if isinstance(m, ElasticBatchNorm) and bool((m.weight == 1).all())}
@@ -185,15 +185,17 @@ def test_gradients_are_clipped_by_value_where_asked(clip, largest):
     assert (clip == 0.0) == (peak > 0.0625)
 
 
-def test_the_learning_rate_ends_constant():
-    strategy, training = make(floor=0.2)
+@pytest.mark.parametrize("schedule", ["cosine", "progress"])
+def test_the_learning_rate_rises_then_falls_and_ends_constant(schedule):
+    strategy, training = make(floor=0.2, schedule=schedule)
     rates = []
-    for progress in (0.1, 0.8, 0.9, 0.99):
+    for progress in (0.0, 0.025, 0.06, 0.8, 0.9, 0.99):
         context = Context(strategy, training, progress=progress)
         strategy.step(context)
         rates += context.rates
-    assert rates[0] > 0.4
-    assert rates[1:] == [0.2, 0.2, 0.2]
+    assert rates[:2] == [0.0, pytest.approx(0.5)]
+    assert rates[2] > 0.7
+    assert rates[3:] == [0.2, 0.2, 0.2]
 
 
 def test_the_article_s_schedule_counts_epochs():

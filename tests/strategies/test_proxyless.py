@@ -169,7 +169,7 @@ def test_the_cost_of_a_step_counts_the_pair_alone():
     outside = [option for option in range(4) if option not in gate.support]
     assert gate.p_now[outside].tolist() == [0.0, 0.0]
     assert float(gate.p_now.sum().detach()) == pytest.approx(1.0)
-    gate.p_now[list(gate.support)[0]].backward()
+    gate.p_now[next(iter(gate.support))].backward()
     assert alphas(training)[0].grad[outside].tolist() == [0.0, 0.0]
 
 
@@ -295,7 +295,7 @@ def test_of_two_paths_one_gains_what_the_other_loses(monkeypatch):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_layer_whose_active_operator_is_zero_is_left_alone_latency_and_all(mode, monkeypatch):
-    strategy, training = make(mode=mode, latency_loss="add", lam=1.0)
+    strategy, training = make(mode=mode, latency_loss="add", lam=1.0, only_above=False)
     fixed(strategy, monkeypatch, (ZERO, 0, 1))
     before = values(training)
     found = gradients_of(training, Context(training), strategy)
@@ -314,7 +314,7 @@ def test_an_inactive_zero_costs_nothing_and_its_gate_has_no_gradient_of_the_loss
     strategy._architecture_step(Context(training))
     assert float(seen[0][ZERO]) == 0.0
     assert float(seen[0][2]) != 0.0
-    for choice in range(3):
+    for _choice in range(3):
         costs = [strategy.problem.space.macs(strategy.problem.space.from_decisions([o, 0, 0])) for o in range(4)]
         assert min(costs) == costs[ZERO]
 
@@ -403,7 +403,7 @@ def test_weight_decay_reaches_all_weights_of_the_drawn_path_normalisation_too():
 
 def test_without_cross_entropy_the_logits_still_move_to_what_is_fast(monkeypatch):
     for mode in MODES:
-        strategy, training = make(mode=mode, latency_loss="add", lam=1.0)
+        strategy, training = make(mode=mode, latency_loss="add", lam=1.0, only_above=False)
         fixed(strategy, monkeypatch, (0, 1, 0))
         before = training.modules["paths"].probabilities()
         strategy._architecture_step(Context(training, weight_of_loss=0.0))
@@ -429,7 +429,7 @@ def test_without_cross_entropy_the_logits_still_move_to_what_is_fast(monkeypatch
 def test_each_form_of_the_loss_is_its_formula_with_microseconds_in_the_logarithm(form, expected):
     strategy, _ = make(latency_loss=form)
     strategy._scale, strategy._reference = 1000.0, 4.0
-    found = strategy._combined(torch.tensor(2.0, dtype=torch.float64), torch.tensor(6.0, dtype=torch.float64))
+    found = strategy._combined(torch.tensor(2.0, dtype=torch.float64), torch.tensor(6.0, dtype=torch.float64), 6.0)
     assert float(found) == pytest.approx(expected(2.0, 6.0, 4.0), rel=1e-12)
 
 
@@ -449,16 +449,30 @@ def _costs_of_100(strategy):
 def test_costs_below_one_have_no_logarithm_and_say_so():
     strategy, _ = make(latency_loss="mul_log")
     with pytest.raises(UsageError, match="mul_pow"):
-        strategy._combined(torch.tensor(2.0), torch.tensor(0.5))
+        strategy._combined(torch.tensor(2.0), torch.tensor(0.5), 1e9)
+
+
+def test_within_the_reference_nothing_is_given_up_for_speed_where_asked():
+    for only_above, pulls in ((True, False), (False, True)):
+        strategy, _ = make(latency_loss="add", lam=1.0, only_above=only_above)
+        cost = torch.tensor(0.9 * strategy._reference, requires_grad=True)
+        for whole, expected in ((0.9, pulls), (1.1, True)):
+            loss = strategy._combined(torch.tensor(2.0), cost, whole * strategy._reference)
+            assert loss.requires_grad == expected
+            assert (float(loss.detach()) == 2.0) != expected
 
 
 def test_a_stronger_latency_term_ends_in_a_cheaper_network():
     found = []
     for lam in (0.0, 0.5, 5.0):
         trial = Trial(
-            "proxyless", {"latency_loss": "add", "lam": lam, "warmup": 0.1, "arch_lr": 0.2}, path_space(4), 8, 60
+            "proxyless",
+            {"latency_loss": "add", "lam": lam, "warmup": 0.1, "arch_lr": 0.2, "only_above": False},
+            path_space(4),
+            8,
+            60,
         )
-        strategy, training = trial.training()
+        _strategy, training = trial.training()
         heard = Heard()
         training.run(heard, lambda kind, state: None)
         found.append([figures["expected_cost"] for figures in heard.figures_of_steps if "expected_cost" in figures][-1])

@@ -66,7 +66,7 @@ def test_the_reward_is_accuracy_times_the_cost_ratio_to_the_power_w():
 
 
 def test_the_reference_is_the_limit_or_the_median_of_random_architectures():
-    strategy, training = make()
+    strategy, _training = make()
     space = strategy.problem.space
     rows = space.sample_batch(100, generator(0, "reference"))
     assert strategy._reference == float(np.median(space.cost("macs").batch(rows)))
