@@ -1,8 +1,7 @@
 """The suites that nasforge ships, on the space and the strategy of this package."""
 
-from nasforge.testing.strategies import StrategySuite
-
 from nasforge.testing.spaces import SpaceSuite
+from nasforge.testing.strategies import StrategySuite
 
 
 class TestLadder(SpaceSuite):
