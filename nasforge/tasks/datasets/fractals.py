@@ -104,7 +104,7 @@ def _draw(
     pixels = np.clip(pixels, 0, size - 1)
     density = np.zeros((count, size, size))
     np.add.at(density, (np.broadcast_to(index, pixels.shape[:2]), pixels[..., 1], pixels[..., 0]), 1.0)
-    ink = np.minimum(density / 2.0, 1.0)[..., None]
+    ink = np.minimum(density, 1.0)[..., None]
     paper = rng.uniform(0.0, 1.0, (count, 1, 1, 3))
     colour = (paper + rng.uniform(0.35, 0.65, (count, 1, 1, 3))) % 1.0
     painted = paper * (1 - ink) + colour * ink + rng.normal(0.0, 0.05, (count, size, size, 3))
