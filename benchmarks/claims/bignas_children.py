@@ -111,13 +111,14 @@ def measure(data: str, seed: int, steps: int, lr_shared: float, lr_alone: float)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="fractals", choices=("fractals", "fashion_mnist", "cifar10"))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--lr-shared", type=float, default=LR_SHARED)
     parser.add_argument("--lr-alone", type=float, default=LR_ALONE)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
-    steps, seeds = (10, (0,)) if given.quick else (given.steps, SEEDS)
+    steps, seeds = (10, (0,)) if given.quick else (given.steps, SEEDS[: given.seeds])
     found = [measure(given.data, seed, steps, given.lr_shared, given.lr_alone) for seed in seeds]
     values = {name: np.asarray([[row[name] for row in rows] for rows in found]) * 100 for name in ACCURACIES}
     gap = values["inherited"] - values["alone"]

@@ -125,13 +125,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="fractals", choices=("fractals", "fashion_mnist", "cifar10"))
     parser.add_argument("--strategy", default="proxyless", choices=("proxyless", "proxyless_rl"))
-    parser.add_argument("--search-steps", type=int, default=1500)
+    parser.add_argument("--search-steps", type=int, default=1000)
     parser.add_argument("--train-steps", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
     options: dict[str, Any] = {}
-    steps, seeds = ((20, 2), (0,)) if given.quick else ((given.search_steps, given.train_steps), SEEDS)
+    steps, seeds = ((20, 2), (0,)) if given.quick else ((given.search_steps, given.train_steps), SEEDS[: given.seeds])
     found = [measure(given.data, seed, given.strategy, options, steps) for seed in seeds]
     rows = [
         [

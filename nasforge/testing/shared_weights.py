@@ -98,7 +98,7 @@ class SharedWeightsTests(ABC):
         heard = Heard()
         whole.run(heard, lambda kind, state: None)
         monkeypatch.setattr("nasforge.run.shared_training.CHECKPOINT_SECONDS", -1.0)
-        for cut in {1, self.steps // 2, self.steps - 1}:
+        for cut in {1, self.steps // 2, 3 * self.steps // 4, self.steps - 1}:
             _, killed = self._training()
             state = self.trial.through_disk(_state_after(killed, cut))
             torch.manual_seed(123)

@@ -77,10 +77,10 @@ class StrategySuite(SharedWeightsTests):
                 assert f"'{self.name}'" in reason
                 assert f"'{space.name}'" in reason
                 continue
-            strategy = dataclasses.replace(self.trial, space=space).ready()
-            proposals = strategy.ask(2, generator(0, "ask"))
-            assert proposals
-            assert all(space.contains(proposal.architecture) for proposal in proposals)
+            short = dataclasses.replace(self.trial, space=space, evaluations=3, steps=4)
+            proposed = short.proposals(seed=0)
+            assert proposed
+            assert all(space.contains(space.from_decisions(decisions)) for decisions in proposed)
 
     # Proposals
 
