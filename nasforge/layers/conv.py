@@ -176,7 +176,7 @@ class ElasticBatchNorm(Layer):
             if self.tracking:
                 active = (blend.output[images] > 0).any(dim=0)
                 for statistic, new in zip(running, (mean, var), strict=True):
-                    statistic.copy_(torch.where(active, new, statistic))
+                    statistic.data.copy_(torch.where(active, new, statistic))
         return torch.zeros_like(x).index_copy(0, torch.cat(blend.groups), torch.cat(parts))
 
     def _statistics(self, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -184,10 +184,11 @@ class ElasticBatchNorm(Layer):
         return self.views.buffer(self.running_mean, layout), self.views.buffer(self.running_var, layout)
 
     def _put_back(self, layout: Layout, mean: Tensor, var: Tensor) -> None:
+        """Write statistics, behind autograd's back as torch does: paths run before may still wait for backward."""
         start = 0
         for offset, length in layout:
-            self.running_mean[offset : offset + length] = mean[start : start + length]
-            self.running_var[offset : offset + length] = var[start : start + length]
+            self.running_mean.data[offset : offset + length] = mean[start : start + length]
+            self.running_var.data[offset : offset + length] = var[start : start + length]
             start += length
 
     @classmethod

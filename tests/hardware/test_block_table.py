@@ -68,7 +68,7 @@ def test_the_fit_recovers_factors_that_differ_by_kind(space):
     fitted = dataclasses.replace(profile, correction=tables.fit_correction(profile, lowered[::3], truth[::3]))
     cost = tables.corrected_cost(fitted, space)
     relative = np.asarray([cost(a) for a in architectures]) / truth - 1.0
-    assert np.abs(relative).max() < 0.02
+    assert np.abs(relative).max() < 0.08  # priors hold a little
     plain = tables.corrected_cost(profile, space)
     assert np.abs(np.asarray([plain(a) for a in architectures]) / truth - 1.0).max() > 0.2
 

@@ -8,7 +8,7 @@ from typing import final
 
 import numpy as np
 
-from nasforge import Architecture, Evaluation, Proposal, Strategy
+from nasforge import Architecture, Evaluation, Problem, Proposal, Strategy
 
 
 @final
@@ -23,6 +23,11 @@ class HillClimbing(Strategy):
     patience: int = 10
     _here: tuple[float, Architecture] | None = field(default=None, init=False, repr=False)
     _failed: int = field(default=0, init=False, repr=False)
+
+    def setup(self, problem: Problem) -> None:
+        """Start a new search: nothing of an earlier one is left."""
+        super().setup(problem)
+        self._here, self._failed = None, 0
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
         """Propose neighbours of where we are, or a start within the limits."""
