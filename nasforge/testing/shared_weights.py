@@ -36,7 +36,7 @@ class SharedWeightsTests(ABC):
     options: ClassVar[Mapping[str, Any]] = {}
     evaluations: ClassVar[int] = 24
     steps: ClassVar[int] = 12
-    limits: ClassVar[int] = 8
+    limits: ClassVar[int] = 6
 
     @property
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import tempfile
 import zlib
@@ -130,9 +131,13 @@ def source() -> DataSource:
 
 
 def in_another_process(trial: Trial, seed: int) -> list[Decisions]:
-    """Return the trial's proposals as a new interpreter finds them."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_proposals, trial, seed, torch.get_num_threads()).result()
+    """Return the trial's proposals as another interpreter finds them (one for all trials of this process)."""
+    return _other_process().submit(_proposals, trial, seed, torch.get_num_threads()).result()
+
+
+@functools.cache
+def _other_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _proposals(trial: Trial, seed: int, threads: int) -> list[Decisions]:

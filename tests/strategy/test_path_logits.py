@@ -28,10 +28,10 @@ def test_initial_logits_are_small_and_follow_from_the_seed():
 
 def test_draws_follow_the_probabilities():
     paths, rng = scattered(), np.random.default_rng(0)
-    drawn = np.asarray([paths.draw(rng).decisions for _ in range(20_000)])
+    drawn = np.asarray([paths.draw(rng).decisions for _ in range(6_000)])
     for place, p in enumerate(paths.probabilities()):
         assert p.sum() == pytest.approx(1.0)
-        assert np.allclose(np.bincount(drawn[:, place], minlength=4) / len(drawn), p, atol=0.015)
+        assert np.allclose(np.bincount(drawn[:, place], minlength=4) / len(drawn), p, atol=0.025)
 
 
 def test_log_probability_is_that_of_the_draw_and_has_the_gradient_of_a_softmax():
