@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nasforge.space import Architecture
 
 
+@final
 class Masked(NamedTuple):
     """A value: the tensor (batch, width, ...) and the share of each channel place, (batch, width)."""
 

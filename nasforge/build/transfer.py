@@ -62,6 +62,7 @@ def _place_all(old: Supernet, new: Supernet) -> None:
         place.copy_(tensor)
 
 
+@final
 class _Origin(NamedTuple):
     """Where a value of the new network comes from: a value of the old, and for each channel its channel or -1."""
 

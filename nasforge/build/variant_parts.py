@@ -13,6 +13,7 @@ from nasforge.space.node import Body, Operator, Types
 from nasforge.space.tensor import TensorType
 
 
+@final
 class Variant(NamedTuple):
     """What a node is under one combination of options, and its share in each image."""
 
@@ -21,6 +22,7 @@ class Variant(NamedTuple):
     share: Tensor
 
 
+@final
 class VariantPart(NamedTuple):
     """One primitive layer of a variant; inputs are names of parts, or -1, -2, ... for the node's."""
 

@@ -231,6 +231,7 @@ def test_an_empty_test_folder_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, "holds no image")
 
 
+@pytest.mark.plugins
 @pytest.mark.parametrize(
     ("option", "expected"), [("data_options.siz=3", "Did you mean 'size'"), ("data_options.limit=x", "limit")]
 )
@@ -244,6 +245,7 @@ def test_the_program_ends_with_code_2_and_one_sentence(
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.plugins
 def test_the_program_names_the_damaged_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "cat" / "05.png").write_bytes(b"\x89PNG")
     assert main(("search", "--data", f"image_folder:{folder}")) == 2
