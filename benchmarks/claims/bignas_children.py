@@ -34,8 +34,8 @@ from nasforge.training import TrainConfig, evaluate, train
 from nasforge.training.processor import prepare_processor
 
 SEEDS = (0, 1, 2)
-LR_SHARED = 0.2
-LR_ALONE = 0.1
+LR_SHARED = 0.5
+LR_ALONE = 0.3
 CALIBRATION_IMAGES = 2048
 MARGIN_POINTS = -1.5
 SKELETON = Skeleton(
