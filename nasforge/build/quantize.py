@@ -132,7 +132,7 @@ def _quiet() -> Iterator[None]:
     """Silence the quantisation tools: they announce their own deprecations, and ask for what was done."""
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)
+    root.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 
 from nasforge.hardware.cost import AdditiveCost, Cost, WalkCost
 from nasforge.hardware.features import estimate_ms, fit_kernels, kernel_features
-from nasforge.hardware.predictor import LatencyPredictor
+from nasforge.hardware.predictor import LatencyPredictor, agreement
 from nasforge.hardware.profile import Profile
 from nasforge.space import Architecture, Lowered, Operator, SearchSpace, Types
 
@@ -140,15 +140,10 @@ def predictor_from(profile: Profile, space: SearchSpace, name: str) -> LatencyPr
     """
     keys = space.node_variants()
     estimated = sum(key not in profile.entries for key in keys)
-    v, noise = profile.validation, str(profile.noise.get("sentence", ""))
-    error = (
-        f"{v['within_10_percent']:.0%} of {v['n']:.0f} held-out networks within 10 %, Spearman {v['spearman']:.3f}"
-        if v
-        else "no held-out error"
-    )
+    noise = str(profile.noise.get("sentence", ""))
     source = (
         f"predicted from blocks measured on {profile.device['model']}, ONNX Runtime {profile.runtime['onnxruntime']}, "
-        f"{profile.precision}, 1 thread, {profile.created[:10]}: {error}"
+        f"{profile.precision}, 1 thread, {profile.created[:10]}: {error_sentence(profile.validation)}"
         + (f"; {estimated} of {len(keys)} blocks estimated from their kernels" if estimated else "")
         + (f"; {noise}" if noise else "")
     )
@@ -163,6 +158,26 @@ def spread_networks(space: SearchSpace, count: int, seed: int = 20) -> list[Arch
     ordered = unique[np.argsort(space.cost("macs").batch(unique), kind="stable")]
     places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
     return [space.from_decisions(row) for row in rng.permutation(ordered[places])]
+
+
+def validate(
+    profile: Profile, space: SearchSpace, held_out: Sequence[Architecture], measured_ms: Sequence[float]
+) -> dict[str, float]:
+    """Compare predictions with networks that took no part in fitting; empty where there are fewer than three."""
+    if len(held_out) < 3:
+        return {}
+    cost = corrected_cost(profile, space)
+    return agreement([cost(each) for each in held_out], measured_ms)
+
+
+def error_sentence(validation: Mapping[str, float]) -> str:
+    """Say the held-out error in words."""
+    if not validation:
+        return "no held-out error"
+    return (
+        f"{validation['within_10_percent']:.0%} of {validation['n']:.0f} held-out networks within 10 %, "
+        f"Spearman {validation['spearman']:.3f}"
+    )
 
 
 def fitted_of(networks: int, held_out: int) -> int:

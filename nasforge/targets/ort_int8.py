@@ -36,6 +36,8 @@ class OrtInt8(OrtTarget):
             raise TargetError(
                 f"'{source}' cannot be read as ONNX ({type(error).__name__}); give an ONNX file."
             ) from error
+        if not model.graph.node:
+            raise TargetError(f"'{source}' holds no network; give an ONNX file.")
         if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
             return source
         return quantise_for_timing(source, folder / "int8.onnx").path

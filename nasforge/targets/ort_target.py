@@ -12,15 +12,15 @@ from typing import Any, Final
 
 from nasforge.hardware.block_table import (
     blocks_to_measure,
-    corrected_cost,
     fit_by_kind,
     fit_correction,
     fitted_of,
     predictor_from,
     spread_networks,
+    validate,
 )
 from nasforge.hardware.device import this_cpu
-from nasforge.hardware.predictor import LatencyPredictor, agreement
+from nasforge.hardware.predictor import LatencyPredictor
 from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, read_cached, write_profile
 from nasforge.identity import fingerprint
 from nasforge.space import SearchSpace
@@ -126,7 +126,8 @@ class OrtTarget(Target):
         """Measure blocks and whole networks of a space, fit the correction, and hold some networks out."""
         blocks = space.node_variants()
         chosen = {key: blocks[key] for key in blocks_to_measure(space, blocks, MAX_BLOCKS)}
-        networks = [space.lower(each) for each in spread_networks(space, FITTED + HELD_OUT)]
+        architectures = spread_networks(space, FITTED + HELD_OUT)
+        networks = [space.lower(each) for each in architectures]
         total = len(chosen) + 4 * len(networks)
         with tempfile.TemporaryDirectory(prefix="nasforge-") as name:
             folder = Path(name)
@@ -147,7 +148,7 @@ class OrtTarget(Target):
         table = dataclasses.replace(self._blank(space, noise), entries=entries, kernels=fit_by_kind(blocks, entries))
         fitted = fitted_of(len(networks), HELD_OUT)
         table = dataclasses.replace(table, correction=fit_correction(table, networks[:fitted], truth[:fitted]))
-        return dataclasses.replace(table, validation=_held_out(table, space, truth, fitted))
+        return dataclasses.replace(table, validation=validate(table, space, architectures[fitted:], truth[fitted:]))
 
     def _blank(self, space: SearchSpace, noise: Noise) -> Profile:
         cpu = this_cpu()
@@ -165,15 +166,6 @@ class OrtTarget(Target):
             validation={},
             created=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
         )
-
-
-def _held_out(profile: Profile, space: SearchSpace, truth: Sequence[float], fitted: int) -> dict[str, float]:
-    """Compare predictions with the networks that took no part in fitting; empty where there are too few."""
-    networks = spread_networks(space, FITTED + HELD_OUT)[fitted:]
-    if len(networks) < 3:
-        return {}
-    cost = corrected_cost(profile, space)
-    return agreement([cost(each) for each in networks], truth[fitted:])
 
 
 def _space_facts(space: SearchSpace) -> dict[str, Any]:

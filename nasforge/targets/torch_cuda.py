@@ -13,8 +13,16 @@ import numpy as np
 
 from nasforge.errors import TargetError, UsageError
 from nasforge.hardware import roofline
-from nasforge.hardware.block_table import METRIC, corrected_cost, fit_correction, fitted_of, spread_networks
-from nasforge.hardware.predictor import LatencyPredictor, agreement
+from nasforge.hardware.block_table import (
+    METRIC,
+    corrected_cost,
+    error_sentence,
+    fit_correction,
+    fitted_of,
+    spread_networks,
+    validate,
+)
+from nasforge.hardware.predictor import LatencyPredictor
 from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, read_cached, write_profile
 from nasforge.identity import fingerprint
 from nasforge.space import SearchSpace
@@ -129,12 +137,12 @@ class TorchCuda(Target):
             )
             profile = self._fit(blank, space, progress)
             write_profile(path, profile)
-        v = profile.validation
         source = (
             f"roofline fitted to networks measured on {device['model']}, batch {self.batch}, {profile.created[:10]}: "
-            f"{v['within_10_percent']:.0%} of {v['n']:.0f} held-out networks within 10 %, Spearman {v['spearman']:.3f}"
+            f"{error_sentence(profile.validation)}"
         )
-        return LatencyPredictor(corrected_cost(profile, space), source, str(path), v, {"runtime": runtime})
+        cost = corrected_cost(profile, space)
+        return LatencyPredictor(cost, source, str(path), profile.validation, {"runtime": runtime})
 
     def _block_ms(self, op: Any, types: Any) -> float:
         return roofline.node_ms(self.card, op, types, self.batch, fused=self.fused)
@@ -154,7 +162,4 @@ class TorchCuda(Target):
         truth = [each.latency_ms for each in measured]
         fitted = fitted_of(len(networks), HELD_OUT)
         table = dataclasses.replace(blank, correction=fit_correction(blank, networks[:fitted], truth[:fitted]))
-        cost = corrected_cost(table, space)
-        return dataclasses.replace(
-            table, validation=agreement([cost(each) for each in chosen[fitted:]], truth[fitted:])
-        )
+        return dataclasses.replace(table, validation=validate(table, space, chosen[fitted:], truth[fitted:]))

@@ -1,0 +1,181 @@
+"""The timing protocol on a made-up clock: what counts, what is visited again, what is said of a noisy host."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import pytest
+
+from nasforge.errors import UsageError
+from nasforge.targets import timing
+from nasforge.targets.pinning import allowed_cores, pin_to_quietest, restored_affinity
+from nasforge.targets.timing import Noise, Protocol, Readings, make_protocol, one_visit, time_interleaved
+
+
+class Clock:
+    """Time that passes only while something runs; `factor` says how slow the host is at a moment (in ms)."""
+
+    def __init__(self, factor=lambda now_ms: 1.0):
+        self.now_ms, self.factor = 0.0, factor
+
+    def perf_counter_ns(self):
+        return round(self.now_ms * 1e6)
+
+    def monotonic(self):
+        return self.now_ms / 1e3
+
+    def sleep(self, seconds):
+        self.now_ms += seconds * 1e3
+
+    def run(self, cost_ms):
+        def call():
+            self.now_ms += cost_ms * self.factor(self.now_ms)
+
+        return call
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(timing, "time", made)
+    monkeypatch.setattr(timing, "allowed_cores", lambda: ())
+    return made
+
+
+def test_a_visit_has_its_least_runs_and_its_least_length(clock):
+    assert len(one_visit(clock.run(1.0), Protocol(runs=5, visit_ms=2.0))) == 5
+    assert len(one_visit(clock.run(1.0), Protocol(runs=5, visit_ms=20.0))) == 20
+
+
+def test_warm_up_runs_are_not_counted(clock):
+    calls = []
+    one_visit(lambda: calls.append(clock.run(1.0)()), Protocol(runs=4, visit_ms=0.0, warm_up=3))
+    assert len(calls) == 7
+
+
+def test_a_visit_of_a_slow_network_ends_early_but_has_two_runs(clock):
+    assert len(one_visit(clock.run(60.0), Protocol(runs=15))) == 2
+    assert len(one_visit(clock.run(500.0), Protocol(runs=15))) == 2
+
+
+def test_every_item_is_visited_in_every_pass_in_its_own_place(clock):
+    costs = [1.0, 2.0, 3.0, 4.0, 5.0]
+    readings, noise = time_interleaved([clock.run(c) for c in costs], clock.run(0.1), Protocol(visits=4, every=2))
+    assert [len(each.visits) for each in readings] == [4] * 5
+    assert [min(map(min, each.counted)) for each in readings] == pytest.approx(costs)
+    assert noise.accepted == 1.0
+    assert noise.sentence == ""
+    assert noise.reference_ms == pytest.approx(0.1)
+
+
+def test_visits_in_a_slow_spell_do_not_count(clock):
+    clock.factor = lambda now_ms: 1.5 if 100.0 <= now_ms <= 300.0 else 1.0
+    protocol = Protocol(visits=8, runs=5, visit_ms=5.0, pause_seconds=0.0, every=1, extra=0)
+    readings, noise = time_interleaved([clock.run(1.0), clock.run(2.0)], clock.run(0.2), protocol)
+    assert 0.3 < noise.accepted < 1.0
+    for each, cost in zip(readings, (1.0, 2.0), strict=True):
+        assert False in each.accepted
+        assert max(map(max, each.counted)) == pytest.approx(cost)
+        assert max(map(max, each.visits)) == pytest.approx(1.5 * cost)
+
+
+def test_items_with_too_few_quiet_visits_are_visited_again_a_bounded_number_of_times(clock):
+    protocol = Protocol(visits=2, runs=5, visit_ms=5.0, pause_seconds=0.0, every=1, enough=2, extra=3)
+    clock.factor = lambda now_ms: 1.5 if now_ms > 5.0 else 1.0
+    readings, noise = time_interleaved([clock.run(1.0)], clock.run(0.2), protocol)
+    assert len(readings[0].visits) == 5
+    assert noise.accepted < 0.3
+    assert "host too noisy" in noise.sentence
+    clock.now_ms, clock.factor = 0.0, lambda now_ms: 1.5 if now_ms < 20.0 else 1.0
+    readings, _ = time_interleaved([clock.run(1.0)], clock.run(0.2), protocol)
+    assert sum(readings[0].accepted) >= 2
+    assert min(map(min, readings[0].counted)) == pytest.approx(1.0)
+
+
+def test_with_fewer_than_two_quiet_visits_all_count():
+    visits = ((1.0,), (2.0,), (3.0,))
+    assert Readings(visits, (False, True, False)).counted == visits
+    assert Readings(visits, (False, True, True)).counted == visits[1:]
+
+
+def test_progress_rises_to_one(clock):
+    heard = []
+    time_interleaved([clock.run(1.0)] * 3, clock.run(0.1), Protocol(visits=3, every=1), heard.append)
+    assert heard == sorted(heard)
+    assert heard[0] == 0.0
+    assert heard[-1] == 1.0
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_collection_rests_while_timing_and_is_as_before_after(clock, collecting):
+    during, before = [], gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        time_interleaved(
+            [lambda: during.append(gc.isenabled()) or clock.run(1.0)()], clock.run(1.0), Protocol(visits=1)
+        )
+        assert not any(during)
+        assert gc.isenabled() == collecting
+        with pytest.raises(ZeroDivisionError):
+            time_interleaved([lambda: 1 / 0], clock.run(1.0), Protocol(visits=1))
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.skipif(not allowed_cores(), reason="this system does not pin threads")
+def test_cores_are_given_back_even_after_an_error():
+    before = os.sched_getaffinity(0)
+
+    def pin_and_fail():
+        with restored_affinity():
+            pin_to_quietest((min(before),), lambda: 0.0)
+            assert os.sched_getaffinity(0) == {min(before)}
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        pin_and_fail()
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.skipif(len(allowed_cores()) < 2, reason="there is one core")
+def test_the_core_on_which_the_probe_is_fastest_is_taken():
+    cores = allowed_cores()[:2]
+    for best in cores:
+        with restored_affinity():
+            assert pin_to_quietest(cores, lambda best=best: 1.0 + (os.sched_getaffinity(0) != {best})) == best
+            assert os.sched_getaffinity(0) == {best}
+
+
+def test_where_nothing_can_be_pinned_nothing_is_recorded():
+    assert pin_to_quietest((), lambda: 1.0) is None
+
+
+def test_noise_is_plain_data():
+    data = Noise(0.1, 0.2, 0.25, (1, 0)).to_json()
+    assert data["cores"] == [1, 0]
+    assert data["sentence"].startswith("host too noisy: only 25%")
+
+
+def test_protocols_come_from_their_fields():
+    assert make_protocol(None) == Protocol()
+    assert make_protocol({"visits": 9, "visit_ms": 5}) == Protocol(visits=9, visit_ms=5.0)
+    assert make_protocol(Protocol(gate=0.5)).gate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"vists": 1}, "Did you mean 'visits'"),
+        ({"visits": 0}, "from 1 up"),
+        ({"visits": 1.5}, "expected int"),
+        ({"visits": True}, "expected int"),
+        ({"visit_ms": "long"}, "expected float"),
+        ({"pause_seconds": -1}, "from 0 up"),
+        ("quick", "fields by name"),
+    ],
+)
+def test_impossible_protocols_are_refused(given, expected):
+    with pytest.raises(UsageError, match=expected):
+        make_protocol(given)
