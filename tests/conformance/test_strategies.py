@@ -19,5 +19,7 @@ for _name in installed("strategies"):
     globals()[f"Test_{_name}"] = type(f"Test_{_name}", (StrategySuite,), {"name": _name})
     for _space in SPACES:
         if why_incompatible(make_strategy(_name, {}), _declare(_space)(None), _name) is None:
-            _suite = type(f"Test_{_name}_on_{_space}", (StrategySuite,), {"name": _name, "declare": _declare(_space)})
+            _suite = type(
+                f"Test_{_name}_on_{_space}", (StrategySuite,), {"name": _name, "declare": _declare(_space), "limits": 3}
+            )
             globals()[_suite.__name__] = pytest.mark.slow(_suite)
