@@ -39,7 +39,7 @@ def optimised(path, folder):
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.plugins) for name in SPACES])
 def space(request):
-    return load("spaces", request.param)(input_shape=(3, 16, 16), classes=4)
+    return load("spaces", request.param)(input_shape=(3, 12, 12), classes=4)
 
 
 def test_no_convolution_stays_float_in_any_space(space, tmp_path):
@@ -59,7 +59,7 @@ def test_no_convolution_stays_float_in_any_space(space, tmp_path):
 def test_made_up_ranges_give_the_graph_of_real_calibration(space, tmp_path):
     rng = np.random.default_rng(1)
     source = written(space, space.sample(rng), tmp_path / "float.onnx")
-    images = rng.standard_normal((4, 3, 16, 16)).astype(np.float32)
+    images = rng.standard_normal((4, 3, 12, 12)).astype(np.float32)
     real = quantise(source, tmp_path / "real.onnx", [{"image": images}])
     quick = quantise_for_timing(source, tmp_path / "quick.onnx")
     assert optimised(real.path, tmp_path) == optimised(quick.path, tmp_path)
@@ -67,7 +67,7 @@ def test_made_up_ranges_give_the_graph_of_real_calibration(space, tmp_path):
 
 @pytest.mark.plugins
 def test_activations_are_unsigned_and_weights_signed_per_channel(tmp_path):
-    space = load("spaces", "mbconv")(input_shape=(3, 16, 16), classes=4)
+    space = load("spaces", "mbconv")(input_shape=(3, 12, 12), classes=4)
     source = written(space, space.largest(), tmp_path / "float.onnx")
     graph = onnx.load(quantise_for_timing(source, tmp_path / "int8.onnx").path).graph
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
