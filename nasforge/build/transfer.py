@@ -68,6 +68,8 @@ class _Origin(NamedTuple):
 
     value: int
     channels: Tensor
+    count: int
+    """Channels of the old value."""
 
 
 @final
@@ -86,7 +88,7 @@ class _Growth:
         if shapes != self._new.plan.lowered.input_shapes or set(self._old.plan.outputs) != set(self._new.plan.outputs):
             raise IncompatibleError("the networks have different inputs or outputs; only what lies between can grow.")
         for name, value in self._old.plan.sources.items():
-            self._origins[self._new.plan.sources[name]] = _Origin(value, torch.arange(shapes[name][0]))
+            self._origins[self._new.plan.sources[name]] = _Origin(value, torch.arange(shapes[name][0]), shapes[name][0])
         for place, step in enumerate(self._new.plan.steps):
             found = self._places.get(module_name(step))
             if step.op.commutative:
@@ -95,8 +97,8 @@ class _Growth:
                 self._layer(step, self._new.module_of(place), self._old.plan.steps[found], self._old.module_of(found))
         for name, values in self._old.plan.outputs.items():
             grown = [self._origins.get(value) for value in self._new.plan.outputs[name]]
-            if [origin and origin.value for origin in grown] != list(values):
-                raise IncompatibleError(f"output '{name}' of the new network is another layer's than the old one's.")
+            if [origin and origin.value for origin in grown] != list(values) or not all(map(_unchanged, grown)):
+                raise IncompatibleError(f"output '{name}' of the new network is not that of the old one.")
 
     def _sum(self, step: Step, found: int | None) -> None:
         """Let a sum give what it gave before: branches without origin are silenced."""
@@ -114,7 +116,8 @@ class _Growth:
         layouts = [origin.channels for origin in origins.values()]
         if any(not torch.equal(channels, layouts[0]) for channels in layouts):
             raise IncompatibleError(f"the branches of the sum '{module_name(step)}' grow in different ways.")
-        self._origins[step.output] = _Origin(value, layouts[0])
+        count = next(iter(origins.values())).count
+        self._origins[step.output] = _Origin(value, layouts[0], count)
 
     def _silence(self, value: int, step: Step) -> None:
         place = self._producers.get(value)
@@ -145,7 +148,7 @@ class _Growth:
         if grown < 0 or grown % 2:
             raise IncompatibleError(f"the kernel of layer '{module_name(step)}' cannot grow by {grown}.")
         channels = self._fill(step, module, before, source, found)
-        self._origins[step.output] = _Origin(before.output, channels)
+        self._origins[step.output] = _Origin(before.output, channels, before.output_type.channels)
 
     def _fill(
         self, step: Step, module: nn.Module, before: Step, source: nn.Module, origins: Sequence[_Origin]
@@ -204,6 +207,10 @@ class _Growth:
         module.weight[kept] = weight
         if module.bias is not None:
             module.bias[kept] = source.bias[made[kept]] if source.bias is not None else 0.0
+
+
+def _unchanged(origin: _Origin | None) -> bool:
+    return origin is not None and torch.equal(origin.channels, torch.arange(origin.count))
 
 
 def _weighted(module: nn.Module) -> nn.Module:

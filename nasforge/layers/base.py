@@ -40,6 +40,11 @@ class _Slice:
     parts: tuple[Layouts, ...] = ()
     axis: int = 0
 
+    @property
+    def taken(self) -> Taken:
+        """The slice as a parameter's."""
+        return self.tensor, self.index, self.view  # type: ignore[return-value]  # asked for of parameters only
+
 
 @final
 class LeafViews:
@@ -62,17 +67,20 @@ class LeafViews:
 
     def take(self, parameter: nn.Parameter, index: Layouts) -> Tensor:
         """Return the slice: the parameter itself where the slice is all of it, else a leaf view or a plain slice."""
-        kept = self._slice(parameter, index)
+        kept = self._slices.get((id(parameter), index))
+        if kept is None or kept.pointer != parameter.data_ptr():
+            kept = self._slice(parameter, index)
         if kept.index is None:
             return parameter
         if kept.parts:
             return torch.cat([self.take(parameter, part) for part in kept.parts], kept.axis)
         if not self.recording:
             return parameter[kept.index]
-        if kept.view.requires_grad != parameter.requires_grad:
-            kept.view.requires_grad_(parameter.requires_grad)
-        self.used[id(kept.view)] = (parameter, kept.index, kept.view)
-        return kept.view
+        view = kept.view
+        if view.requires_grad != parameter.requires_grad:
+            view.requires_grad_(parameter.requires_grad)
+        self.used[id(view)] = kept.taken
+        return view
 
     def buffer(self, buffer: Tensor, layout: Layout) -> Tensor:
         """Return the places of a buffer with one axis: a view of one run, a copy of several."""
@@ -163,7 +171,7 @@ class Stateless(Layer):
         if module is None:
             module = self._plain[op, types] = self.plain(op, types)
         module.training = self.training
-        result: Tensor = module(*inputs)
+        result: Tensor = module.forward(*inputs)  # its hooks would be this layer's, which have been called
         return result
 
     def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:

@@ -149,8 +149,9 @@ class ElasticBatchNorm(Layer):
     def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
         """Normalise: by the batch in training, by the running statistics in evaluation."""
         layout = types[0].layout
-        weight = self.runs(self.weight, layout) if self.weight is not None else None
-        bias = self.runs(self.bias, layout) if self.bias is not None else None
+        weight, bias = self.weight, self.bias
+        if weight is not None and bias is not None:
+            weight, bias = self.views.take(weight, (layout,)), self.views.take(bias, (layout,))  # type: ignore[assignment]  # slices
         mean, var = (None, None) if self.training and not self.tracking else self._statistics(layout)
         y = functional.batch_norm(inputs[0], mean, var, weight, bias, self.training, op.momentum, op.eps)
         if self.training and len(layout) > 1 and mean is not None and var is not None:
