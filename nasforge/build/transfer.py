@@ -68,7 +68,7 @@ class _Origin(NamedTuple):
 
     value: int
     channels: Tensor
-    count: int
+    old_channels: int
     """Channels of the old value."""
 
 
@@ -116,7 +116,7 @@ class _Growth:
         layouts = [origin.channels for origin in origins.values()]
         if any(not torch.equal(channels, layouts[0]) for channels in layouts):
             raise IncompatibleError(f"the branches of the sum '{module_name(step)}' grow in different ways.")
-        count = next(iter(origins.values())).count
+        count = next(iter(origins.values())).old_channels
         self._origins[step.output] = _Origin(value, layouts[0], count)
 
     def _silence(self, value: int, step: Step) -> None:
@@ -210,7 +210,7 @@ class _Growth:
 
 
 def _unchanged(origin: _Origin | None) -> bool:
-    return origin is not None and torch.equal(origin.channels, torch.arange(origin.count))
+    return origin is not None and torch.equal(origin.channels, torch.arange(origin.old_channels))
 
 
 def _weighted(module: nn.Module) -> nn.Module:
