@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, final
@@ -163,9 +164,9 @@ def subset(n: int, k: int, *, name: str | None = None) -> Choice:
     """
     if not 0 <= k <= n:
         raise SpaceError(f"subset '{name}' was given {k} of {n} places; expected 0 <= k <= n.")
-    combinations = tuple(itertools.combinations(range(n), k))
-    if len(combinations) > 100_000:
+    if math.comb(n, k) > 100_000:
         raise SpaceError(f"subset '{name}' was given {k} of {n} places, over 100,000 options; use several choices.")
+    combinations = tuple(itertools.combinations(range(n), k))
     return Choice(combinations, tuple("-".join(map(str, taken)) or "none" for taken in combinations), name, "subset")
 
 
