@@ -61,13 +61,16 @@ def canonical_rows(nodes: Sequence[ComputedNode], outputs: Mapping[str, tuple[in
         for place, source in enumerate(sources):
             readers[source].append((index, -1 if nodes[index].op.commutative else place))
     roles = {i: f"{name}{n}" for name, indices in sorted(outputs.items()) for n, i in enumerate(indices)}
-    marks = {
-        index: f"{_identity_of(nodes[index], len(sources))}|{roles.get(index, '')}" for index, sources in below.items()
+    colours = {
+        index: f"{_identity_of(nodes[index], len(sources))}|{roles.get(index, '')}".encode()
+        for index, sources in below.items()
     }
-    colours = _colours(nodes, below, readers, marks)
-    while mixed := _ambiguous(colours, below, readers):
-        marks[mixed] += "|first"
-        colours = _colours(nodes, below, readers, marks)
+    colours = _colours(nodes, below, readers, colours)
+    while (mixed := _ambiguous(colours, below, readers)) is not None:
+        finer = _colours(nodes, below, readers, colours)
+        if len(set(finer.values())) == len(set(colours.values())):  # stable: nodes of one colour are interchangeable
+            finer = _colours(nodes, below, readers, {**finer, mixed: finer[mixed] + b"first"})
+        colours = finer
     number = {index: place for place, index in enumerate(sorted(below, key=lambda i: (colours[i], i)))}
     rows = []
     for index in number:
@@ -106,13 +109,13 @@ def _colours(
     nodes: Sequence[ComputedNode],
     below: Mapping[int, Sequence[int]],
     readers: Mapping[int, Sequence[Reader]],
-    marks: Mapping[int, str],
+    marks: Mapping[int, bytes],
 ) -> dict[int, bytes]:
     """Return for each node a hash of what it computes and of how it is read."""
     forward: dict[int, bytes] = {}
     for index, sources in below.items():
         parts = [forward[source] for source in sources]
-        forward[index] = _hash(marks[index].encode(), sorted(parts) if nodes[index].op.commutative else parts)
+        forward[index] = _hash(marks[index], sorted(parts) if nodes[index].op.commutative else parts)
     whole: dict[int, bytes] = {}
     for index in reversed(list(below)):
         whole[index] = _hash(
