@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from claims.parts import BATCH, interval, part, source_of, train_shared
+from claims.parts import BATCH, interval, part, result_name, source_of, train_shared
 from nasforge_spaces.mbconv_elastic import Skeleton
 from record import record
 
@@ -145,7 +145,7 @@ def main() -> None:
         "holds": low > MARGIN_POINTS,
         "networks": found,
     }
-    record(f"bignas_children_{given.data}{'_quick' if given.quick else ''}", header, rows, details)
+    record(result_name("bignas_children", given.data, quick=given.quick), header, rows, details)
     sys.stdout.write(
         f"\ninherited - alone: {mean:+.2f} points, 95 % {low:+.2f} to {high:+.2f}; by seed "
         f"{', '.join(f'{value:+.2f}' for value in gap.mean(axis=1))}; asked for: lower end above {MARGIN_POINTS}: "

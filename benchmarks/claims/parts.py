@@ -44,6 +44,11 @@ def part(name: str, settings: dict[str, Any], make: Callable[[], Any]) -> Any:
     return content
 
 
+def result_name(claim: str, data: str, *, quick: bool) -> str:
+    """Return the name of a claim's result: that of the claim, and of the data set and of a smoke test where it is one."""
+    return "_".join([claim, *([] if data == "fractals" else [data]), *(["quick"] if quick else [])])
+
+
 def source_of(data: str, seed: int) -> Any:
     """Load a data set of the claims; `cifar10` is the image folder `cifar10_images` below $NASFORGE_DATA.
 

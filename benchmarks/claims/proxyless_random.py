@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from claims.parts import BATCH, interval, part, source_of, train_shared
+from claims.parts import BATCH, interval, part, result_name, source_of, train_shared
 from nasforge_spaces.mbconv import Skeleton
 from record import record
 
@@ -163,7 +163,7 @@ def main() -> None:
         "seeds": found,
     }
     name = "proxyless_random" if given.strategy == "proxyless" else f"{given.strategy}_random"
-    record(f"{name}_{given.data}{'_quick' if given.quick else ''}", header, rows, details)
+    record(result_name(name, given.data, quick=given.quick), header, rows, details)
     sys.stdout.write(
         f"\nmean percentile {mean:.3f} (95 % {low:.3f} to {high:.3f}, {len(found)} seeds); asked for: {ASKED} or more: "
         f"{'holds' if mean >= ASKED else 'missed'}\n"
