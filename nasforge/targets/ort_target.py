@@ -29,7 +29,7 @@ from nasforge.targets.blocks import reference_network, write_blocks, write_netwo
 from nasforge.targets.ort_session import bound_run, open_session, runtime_version
 from nasforge.targets.timing import SHORT, Noise, Protocol, Readings, make_protocol, time_interleaved
 
-MAX_BLOCKS: Final = 240
+MAX_BLOCKS: Final = 180
 FITTED: Final = 20
 HELD_OUT: Final = 12
 THREADS: Final = 1

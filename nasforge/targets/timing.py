@@ -41,7 +41,7 @@ class Protocol:
         every: items between two visits of the reference.
         pause_seconds: between passes, to spread them over time.
         enough: accepted visits that an item needs.
-        extra: further passes over items that have fewer.
+        extra: further passes over items that have fewer, unless the whole host is noisy.
     """
 
     visits: int = 6
@@ -55,7 +55,7 @@ class Protocol:
     extra: int = 4
 
 
-SHORT: Final = Protocol(visits=4, runs=10, visit_ms=6.0, pause_seconds=0.0, enough=2, extra=2)
+SHORT: Final = Protocol(visits=4, runs=10, visit_ms=4.0, pause_seconds=0.0, enough=2, extra=2)
 """For building a profile on first use."""
 
 
@@ -206,18 +206,18 @@ class _Session:
                 time.sleep(protocol.pause_seconds)
             done = self._pass(range(len(self.items)), done, planned)
         for _ in range(protocol.extra):
-            short = [i for i, flags in enumerate(self._accepted()) if sum(flags) < min(protocol.enough, len(flags))]
-            if not short:
+            flags = self._accepted()
+            short = [i for i, row in enumerate(flags) if sum(row) < min(protocol.enough, len(row))]
+            if not short or _share(flags) < NOISY_BELOW:  # nothing to mend, or no quiet moment to hope for
                 break
             done = self._pass(short, done, planned)
         self.progress(1.0)
         accepted = self._accepted()
-        flat = [ok for row in accepted for ok in row]
         best = self._best()
         noise = Noise(
             best,
             float(np.median([value for _, value in self.marks]) / best - 1.0),
-            float(np.mean(flat)) if flat else 1.0,
+            _share(accepted),
             tuple(self.cores),
         )
         return [Readings(tuple(v), tuple(a)) for v, a in zip(self.visits, accepted, strict=True)], noise
@@ -248,3 +248,9 @@ class _Session:
         times = np.asarray([moment for moment, _ in self.marks])
         values = [value for _, value in self.marks]
         return [[values[int(np.abs(times - moment).argmin())] <= best for moment in row] for row in self.moments]
+
+
+def _share(flags: Sequence[Sequence[bool]]) -> float:
+    """Return the share of visits that are accepted."""
+    flat = [ok for row in flags for ok in row]
+    return float(np.mean(flat)) if flat else 1.0
