@@ -30,7 +30,8 @@ NONE = 0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="every 25th cell only")
-    step = 25 if parser.parse_args().quick else 1
+    quick = parser.parse_args().quick
+    step = 25 if quick else 1
     space = registry.load("spaces", "nb201")()
     with np.load(data_file("nb201/latency.npz"), allow_pickle=False) as file:
         measured = {name: file[name][::step] for name in file.files if file[name].shape == (15625,)}
@@ -50,7 +51,7 @@ def main() -> None:
             ratio = float(np.median(guesses[0] / truth))
             table.append([roofline.card(short).name, batch, *columns, ceiling, ratio])
     header = ["card", "batch", "layer by layer", "fused", "macs", "params", "best other table", "predicted / measured"]
-    record("roofline_rank", header, table, details)
+    record("roofline_rank_quick" if quick else "roofline_rank", header, table, details)
 
 
 def modelled(space: SearchSpace, card: roofline.Card, batch: int, fused: bool) -> Cost:
