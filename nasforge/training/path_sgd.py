@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 import torch
+from torch.optim.sgd import sgd
 
 from nasforge.build import Supernet
 from nasforge.layers.base import Index, LeafViews, Taken
 from nasforge.training.config import TrainConfig
 from nasforge.training.optimiser import make_sgd
+
+_OPTIONS: Final = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximize", "foreach")
 
 
 @final
@@ -53,23 +56,23 @@ class PathSGD(torch.optim.SGD):
         return found
 
     def _step_with(self, views: Sequence[Taken]) -> None:
-        """Take SGD's own step with the views in the place of their parameters."""
-        full = [group["params"] for group in self.param_groups]
-        chosen = [[p for p in parameters if p.grad is not None] for parameters in full]
-        for parameter, index, leaf in views:
-            number = self._group[id(parameter)]
-            chosen[number].append(leaf)
-            if self.param_groups[number]["momentum"]:
-                self.state[leaf] = {"momentum_buffer": self._momentum_view(parameter, index, leaf)}
-        for group, parameters in zip(self.param_groups, chosen, strict=True):
-            group["params"] = parameters
-        try:
-            super().step()
-        finally:
-            for group, parameters in zip(self.param_groups, full, strict=True):
-                group["params"] = parameters
-            for _, _, leaf in views:
-                self.state.pop(leaf, None)
+        """Take SGD's step with the parameters that have a gradient, and with the views."""
+        by_group: list[list[Taken]] = [[] for _ in self.param_groups]
+        for taken in views:
+            by_group[self._group[id(taken[0])]].append(taken)
+        for group, found in zip(self.param_groups, by_group, strict=True):
+            whole = [parameter for parameter in group["params"] if parameter.grad is not None]
+            leaves = [leaf for _, _, leaf in found]
+            buffers: list[torch.Tensor | None] = [None] * (len(whole) + len(leaves))
+            if group["momentum"]:
+                buffers = [self.state[parameter].get("momentum_buffer") for parameter in whole]
+                buffers += [self._momentum_view(*taken) for taken in found]
+            stepped = [*whole, *leaves]
+            gradients = [tensor.grad for tensor in stepped]
+            sgd(stepped, gradients, buffers, **{name: group[name] for name in _OPTIONS})
+            if group["momentum"]:
+                for parameter, buffer in zip(whole, buffers, strict=False):
+                    self.state[parameter]["momentum_buffer"] = buffer
 
     def _momentum(self, parameter: torch.Tensor) -> torch.Tensor:
         state = self.state[parameter]
