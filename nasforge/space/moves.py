@@ -7,7 +7,7 @@ steers nothing needs no repair.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -57,6 +57,8 @@ class Program:
     counts: tuple[int, ...]
     plain: bool
     """No restriction: options number from 0."""
+    widths: npt.NDArray[np.float64] = field(repr=False, compare=False)
+    """The counts as an array, to scale draws with."""
 
 
 def compile_program(analysis: Analysis, allowed: Sequence[tuple[int, ...]]) -> Program:
@@ -90,6 +92,7 @@ def compile_program(analysis: Analysis, allowed: Sequence[tuple[int, ...]]) -> P
         tuple(i for i, options in enumerate(allowed) if len(options) > 1),
         tuple(len(options) for options in allowed),
         all(options == tuple(range(len(choices[i].options))) for i, options in enumerate(allowed)),
+        np.asarray([len(options) for options in allowed], dtype=np.float64),
     )
 
 
@@ -105,11 +108,9 @@ def is_active(gate: Gate, decisions: Sequence[int]) -> bool:
 
 def sample(program: Program, rng: np.random.Generator) -> Decisions:
     """Draw each active choice uniformly from its options (the law `choices`)."""
-    draws = rng.random(len(program.counts)).tolist()
-    if program.plain:
-        decisions = [int(u * n) for u, n in zip(draws, program.counts, strict=True)]
-    else:
-        decisions = [options[int(u * len(options))] for u, options in zip(draws, program.allowed, strict=True)]
+    decisions: Decisions = (rng.random(len(program.counts)) * program.widths).astype(np.intp).tolist()
+    if not program.plain:
+        decisions = [options[place] for place, options in zip(decisions, program.allowed, strict=True)]
     if program.links:
         return settle(program, decisions, rng)
     close(program, decisions)
