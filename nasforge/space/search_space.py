@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasforge.errors import ArchitectureError, SpaceError, unknown_name_sentence
 from nasforge.identity import fingerprint
-from nasforge.space import encode, moves
+from nasforge.space import encode, move_batches, moves
 from nasforge.space.additive import AdditiveCost, NodeCost, NodeVariants, WalkCost, additive_cost, node_variants
 from nasforge.space.analysis import Analysis, analyse
 from nasforge.space.architecture import Architecture
@@ -22,6 +22,7 @@ from nasforge.space.graph import compile_graph
 from nasforge.space.lower import Lowered, lower
 from nasforge.space.node import Node
 from nasforge.space.occurring import canonical_factor, relation_factors
+from nasforge.space.restriction import consistent
 from nasforge.space.table import Table, TableTooLargeError
 
 Law = Literal["choices", "architectures"]
@@ -250,7 +251,7 @@ class SearchSpace:
         """Draw `n` rows of decisions, shape (n, choices), -1 where inactive."""
         if self.sampling == "architectures":
             return np.asarray([self.sample_uniform(rng).decisions for _ in range(n)], dtype=np.int16)
-        return moves.sample_batch(self._program, n, rng)
+        return move_batches.sample_batch(self._program, n, rng)
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """Change one active decision and repair what follows; always another architecture, if there is one."""
@@ -259,7 +260,7 @@ class SearchSpace:
 
     def mutate_batch(self, decisions: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[np.int16]:
         """Mutate each row of decisions once."""
-        return moves.mutate_batch(self._program, decisions, rng)
+        return move_batches.mutate_batch(self._program, decisions, rng)
 
     def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
         """Take each decision from either parent, then repair."""
@@ -298,18 +299,11 @@ class SearchSpace:
         rng = np.random.default_rng(seed)
         starts = self.sample_batch(64, rng)
         starts = starts[np.argsort(sign * cost.batch(starts))[:2]]
-        ends = (self._descend(self.from_decisions(row), cost, sign) for row in starts)
-        return min(ends, key=lambda a: sign * cost(a))
+        ends = (moves.descend(self._program, row, lambda d: sign * self._at(cost, d)) for row in starts.tolist())
+        return min(map(self.from_decisions, ends), key=lambda a: sign * cost(a))
 
-    def _descend(self, current: Architecture, cost: AdditiveCost | WalkCost, sign: float) -> Architecture:
-        while True:
-            near = list(self.neighbours(current))
-            if not near:
-                return current
-            best = min(near, key=lambda a: sign * cost(a))
-            if sign * cost(best) >= sign * cost(current):
-                return current
-            current = best
+    def _at(self, cost: AdditiveCost | WalkCost, decisions: Sequence[int]) -> float:
+        return cost(Architecture(tuple(decisions), self.fingerprint))
 
     def restrict(self, options: Mapping[str, Iterable[Any]]) -> SearchSpace:
         """Return the sub-space in which each named choice keeps only the given options (labels or options).
@@ -328,32 +322,11 @@ class SearchSpace:
             index = names[name]
             wanted = {self._option(index, option) for option in kept}
             allowed[index] = tuple(option for option in allowed[index] if option in wanted)
-        self._make_consistent(allowed)
+        allowed = consistent(self._analysis, allowed)
         child = object.__new__(SearchSpace)
         child.name, child.sampling, child._analysis = self.name, self.sampling, self._analysis
         child._allowed, child.parent = tuple(allowed), self
         return child
-
-    def _make_consistent(self, allowed: list[tuple[int, ...]]) -> None:
-        """Drop options of a chain that no later option may follow; refuse a choice left empty."""
-        number = {read: index for index, read in enumerate(self.choices)}
-        for index in reversed(self._analysis.order):
-            relation = self.choices[index].relation
-            if relation is not None and self._can_be_active(index, allowed):
-                before = number[relation.previous]
-                allowed[before] = tuple(
-                    o for o in allowed[before] if any(relation.allowed[o][own] for own in allowed[index])
-                )
-        for index, left in enumerate(allowed):
-            if not left:
-                raise SpaceError(
-                    f"the restriction leaves no option to choice '{self.choices[index].name}'; keep at least one."
-                )
-
-    def _can_be_active(self, index: int, allowed: Sequence[Sequence[int]]) -> bool:
-        active = self._analysis.active
-        seen = [sorted({*allowed[axis], 0} if active[axis].axes else allowed[axis]) for axis in active[index].axes]
-        return bool(active[index].values[np.ix_(*seen)].any())
 
     # Readings
 
@@ -447,26 +420,8 @@ class SearchSpace:
 
     def enumerate(self) -> Iterator[Architecture]:
         """Yield every architecture once (small spaces)."""
-        gates = {gate.choice: gate for gate in self._program.gates}
-        links = {link.choice: link for link in self._program.links}
-        decisions = [-1] * len(self.choices)
-
-        def extend(place: int) -> Iterator[Architecture]:
-            if place == len(self._analysis.order):
-                yield Architecture(tuple(decisions), self.fingerprint)
-                return
-            index = self._analysis.order[place]
-            options = self._allowed[index]
-            if index in gates and not moves.is_active(gates[index], decisions):
-                options = (-1,)
-            elif index in links and decisions[links[index].previous] >= 0:
-                options = links[index].options[decisions[links[index].previous]]
-            for option in options:
-                decisions[index] = option
-                yield from extend(place + 1)
-            decisions[index] = -1
-
-        yield from extend(0)
+        for decisions in moves.everything(self._program, self._analysis.order):
+            yield Architecture(decisions, self.fingerprint)
 
     def __repr__(self) -> str:
         return f"SearchSpace('{self.name}', {len(self.choices)} choices, fingerprint {self.fingerprint})"
