@@ -319,3 +319,18 @@ def _order(graph: Graph, active: Sequence[Table]) -> tuple[int, ...]:
             f"the choices {stuck} decide each other's activity; read one of them outside the others' branches."
         )
     return tuple(order)
+
+
+def offer(analysis: Analysis) -> list[list[Any]]:
+    """Return as plain data the decisions that a space offers: names and labels, activity, relations."""
+    choices = analysis.graph.choices
+    number = {read: index for index, read in enumerate(choices)}
+    offered = [[read.name, list(read.labels)] for read in choices]
+    active = [[list(t.axes), np.asarray(t.values, dtype=int).reshape(-1).tolist()] for t in analysis.active]
+    links = [
+        [number[read.relation.previous], [list(map(int, row)) for row in read.relation.allowed]]
+        if read.relation
+        else None
+        for read in choices
+    ]
+    return [offered, active, links]

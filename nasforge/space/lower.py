@@ -304,3 +304,9 @@ def _swept(nodes: Sequence[LoweredNode], outputs: Mapping[str, tuple[int, ...]],
     )
     heads = {name: tuple(place[index] for index in indices) for name, indices in outputs.items()}
     return Lowered(kept, heads, {name: place[index] for name, index in cuts.items() if index in place})
+
+
+def alone(op: Operator, types: Types) -> Lowered:
+    """Return the graph of one operator alone, fed by inputs of its input types."""
+    node = LoweredNode("block", op, tuple(range(len(types))), types, op.shape(types), "block")
+    return Lowered((node,), {}).single(0)

@@ -178,6 +178,20 @@ def permitted(program: Program, decisions: Sequence[int], index: int) -> tuple[i
     return program.allowed[index]
 
 
+def first_fault(
+    program: Program, order: Sequence[int], decisions: Sequence[int]
+) -> tuple[int, tuple[int, ...] | None] | None:
+    """Return the first choice that is decided wrongly, with the options it may take (None: it is inactive)."""
+    gates = {gate.choice: gate for gate in program.gates}
+    for index in order:
+        if index in gates and not is_active(gates[index], decisions):
+            if decisions[index] >= 0:
+                return index, None
+        elif decisions[index] not in (options := permitted(program, decisions, index)):
+            return index, options
+    return None
+
+
 def mutate(program: Program, decisions: Sequence[int], rng: np.random.Generator) -> Decisions | None:
     """Change one active decision to another option and repair what follows; None where nothing can change."""
     if program.links:

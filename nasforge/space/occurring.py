@@ -41,6 +41,18 @@ def relation_factors(choices: Sequence[Choice], active: Sequence[Table], sizes: 
     return factors
 
 
+def canonical_factors(
+    choices: Sequence[Choice], active: Sequence[Table], allowed: Sequence[Sequence[int]], sizes: Sequence[int]
+) -> list[Table]:
+    """Return 0/1 tables whose product marks one assignment for every architecture within `allowed` options."""
+    factors = relation_factors(choices, active, sizes)
+    for index, kept in enumerate(allowed):
+        options = np.zeros(sizes[index], dtype=bool)
+        options[list(kept)] = True
+        factors.append(canonical_factor(index, active[index], options, sizes))
+    return factors
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Occurring:

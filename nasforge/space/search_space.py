@@ -14,16 +14,16 @@ from nasforge.errors import ArchitectureError, SpaceError, unknown_name_sentence
 from nasforge.identity import fingerprint
 from nasforge.space import encode, move_batches, moves
 from nasforge.space.additive import AdditiveCost, NodeCost, NodeVariants, WalkCost, additive_cost, node_variants
-from nasforge.space.analysis import Analysis, analyse
+from nasforge.space.analysis import Analysis, analyse, offer
 from nasforge.space.architecture import Architecture
 from nasforge.space.choice import Choice
 from nasforge.space.count import Elimination, draw, eliminate
 from nasforge.space.graph import compile_graph
-from nasforge.space.lower import Lowered, lower
+from nasforge.space.lower import Lowered, alone, lower
 from nasforge.space.node import Node
-from nasforge.space.occurring import canonical_factor, relation_factors
+from nasforge.space.occurring import canonical_factors
 from nasforge.space.restriction import consistent
-from nasforge.space.table import Table, TableTooLargeError
+from nasforge.space.table import TableTooLargeError
 
 Law = Literal["choices", "architectures"]
 METRICS = ("params", "macs", "activation_bytes", "bitops")
@@ -86,16 +86,7 @@ class SearchSpace:
         """Hash of the decisions the root space offers; sizes, widths and repeats of the network do not count."""
         if self.parent is not None:
             return self.parent.fingerprint
-        active = [[list(t.axes), np.asarray(t.values, dtype=int).reshape(-1).tolist()] for t in self._analysis.active]
-        number = {read: index for index, read in enumerate(self.choices)}
-        links = [
-            [number[read.relation.previous], [list(map(int, row)) for row in read.relation.allowed]]
-            if read.relation is not None
-            else None
-            for read in self.choices
-        ]
-        offered = [[read.name, list(read.labels)] for read in self.choices]
-        return fingerprint([self.name, offered, active, links])
+        return fingerprint([self.name, *offer(self._analysis)])
 
     @cached_property
     def size(self) -> int:
@@ -109,18 +100,11 @@ class SearchSpace:
     @cached_property
     def _elimination(self) -> Elimination:
         try:
-            return eliminate(list(self._factors()), self.sizes)
+            return eliminate(
+                canonical_factors(self.choices, self._analysis.active, self._allowed, self.sizes), self.sizes
+            )
         except TableTooLargeError as error:
             raise SpaceError(f"the conditions of space '{self.name}' are too entangled to count exactly.") from error
-
-    def _factors(self) -> Iterator[Table]:
-        """Yield 0/1 tables whose product marks canonical assignments: inactive choices at option 0."""
-        active = self._analysis.active
-        for index, kept in enumerate(self._allowed):
-            options = np.zeros(self.sizes[index], dtype=bool)
-            options[list(kept)] = True
-            yield canonical_factor(index, active[index], options, self.sizes)
-        yield from relation_factors(self.choices, active, self.sizes)
 
     # Architectures as values
 
@@ -170,19 +154,13 @@ class SearchSpace:
                 f"the architecture has fingerprint {architecture.fingerprint}, space '{self.name}' has "
                 f"{self.fingerprint}; use the space it was made for."
             )
-        gates = {gate.choice: gate for gate in self._program.gates}
-        links = {link.choice: link for link in self._program.links}
-        for index in self._analysis.order:
-            option = architecture.decisions[index]
-            active = index not in gates or moves.is_active(gates[index], architecture.decisions)
-            options = self._allowed[index]
-            if index in links and architecture.decisions[links[index].previous] >= 0:
-                options = links[index].options[architecture.decisions[links[index].previous]]
-            if (option >= 0) != active or (active and option not in options):
-                read = self.choices[index]
-                given = read.labels[option] if 0 <= option < len(read.labels) else "no option"
-                wanted = [read.labels[o] for o in options] if active else "none, for it is inactive"
-                raise ArchitectureError(f"choice '{read.name}' was given {given}; expected {wanted}.")
+        fault = moves.first_fault(self._program, self._analysis.order, architecture.decisions)
+        if fault is not None:
+            index, options = fault
+            read, option = self.choices[index], architecture.decisions[index]
+            given = read.labels[option] if 0 <= option < len(read.labels) else "no option"
+            wanted = [read.labels[o] for o in options] if options is not None else "none, for it is inactive"
+            raise ArchitectureError(f"choice '{read.name}' was given {given}; expected {wanted}.")
         return architecture
 
     def contains(self, architecture: Architecture) -> bool:
@@ -332,9 +310,7 @@ class SearchSpace:
 
     def lower(self, architecture: Architecture, mixed: Mapping[int, tuple[int, ...]] | None = None) -> Lowered:
         """Return the pruned graph of an architecture, see `nasforge.space.lower`."""
-        if mixed:
-            return lower(self._analysis.graph, architecture.decisions, mixed)
-        return self._lowered(architecture)
+        return lower(self._analysis.graph, architecture.decisions, mixed) if mixed else self._lowered(architecture)
 
     @cached_property
     def _lowered(self) -> Callable[[Architecture], Lowered]:
@@ -393,15 +369,12 @@ class SearchSpace:
         """Return, by latency key, each block that some architecture runs, as a graph of its own."""
         found: dict[str, Lowered] = {}
         if self._variants is None:
-            lowered = [self.lower(self.sample(np.random.default_rng(seed))) for seed in range(200)]
-            singles = [(graph, i) for graph in lowered for i in range(len(graph.nodes))]
-            for graph, i in singles:
-                if graph.nodes[i].inputs:
-                    found.setdefault(graph.nodes[i].key, graph.single(i))
+            for graph in (self.lower(self.sample(np.random.default_rng(seed))) for seed in range(200)):
+                found.update({node.key: graph.single(i) for i, node in enumerate(graph.nodes) if node.inputs})
             return found
         for op, types in self._variants.variants:
             if types and not op.is_zero:
-                found.setdefault(op.key(types), _alone(op, types))
+                found.setdefault(op.key(types), alone(op, types))
         return found
 
     def one_hot(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float32]:
@@ -425,9 +398,3 @@ class SearchSpace:
 
     def __repr__(self) -> str:
         return f"SearchSpace('{self.name}', {len(self.choices)} choices, fingerprint {self.fingerprint})"
-
-
-def _alone(op: Any, types: Any) -> Lowered:
-    from nasforge.space.lower import LoweredNode
-
-    return Lowered((LoweredNode("block", op, tuple(range(len(types))), types, op.shape(types), "block"),), {}).single(0)
