@@ -10,6 +10,6 @@ for _name in installed("spaces"):
     _slow = type(
         f"TestThorough_{_name}",
         (SpaceSuite,),
-        {"name": _name, "input_shape": (3, 32, 32), "architectures": 1000, "networks": 300, "runs": 40},
+        {"name": _name, "input_shape": (3, 32, 32), "architectures": 500, "networks": 200, "runs": 20},
     )
     globals().update({_fast.__name__: _fast, _slow.__name__: pytest.mark.slow(_slow)})
