@@ -101,7 +101,7 @@ class OrtTarget(Target):
         if profile is None:
             profile = self.build_profile(space, progress)
             write_profile(path, profile)
-        return predictor_from(profile, space, str(path))
+        return predictor_from(profile, space, path.name)
 
     def profile_path(self, space: SearchSpace) -> Path:
         """Return where the profile of this machine, runtime, precision, space and input shape is cached."""
