@@ -71,17 +71,11 @@ def analyse(graph: Graph) -> Analysis:
 
 def field_table(spec: Field, sizes: Sequence[int]) -> tuple[Table, list[Any]]:
     """Return a table of indices into the list of a field's distinct values."""
-    axes = tuple(sorted(spec.choices))
-    values: list[Any] = []
     number: dict[Any, int] = {}
-    cells = np.zeros([sizes[axis] for axis in axes], dtype=np.int64)
-    places = [spec.choices.index(axis) for axis in axes]
-    for key, value in spec.table.items():
-        if value not in number:
-            number[value] = len(values)
-            values.append(value)
-        cells[tuple(key[place] for place in places)] = number[value]
-    return Table(axes, cells).reduced(), values
+    cells = np.asarray([number.setdefault(value, len(number)) for value in spec.table.values()], dtype=np.int64)
+    order = np.argsort(spec.choices)  # tables list their keys in the order of a product
+    in_order = cells.reshape([sizes[axis] for axis in spec.choices]).transpose(order)
+    return Table(tuple(spec.choices[place] for place in order), in_order).reduced(), list(number)
 
 
 def select_index(node: GraphNode, sizes: Sequence[int]) -> Table:

@@ -141,8 +141,12 @@ def combine(function: Callable[..., Hashable], *expressions: Expression) -> Mapp
         for read in choices_of(expression):
             if read not in choices:
                 choices.append(read)
+    keys = itertools.product(*(range(len(read.options)) for read in choices))
+    if list(expressions) == choices:  # NASNet's cells tabulate half a million
+        values = itertools.product(*(read.options for read in choices))
+        return Mapped(tuple(choices), {key: function(*row) for key, row in zip(keys, values, strict=True)})
     table = {}
-    for key in itertools.product(*(range(len(read.options)) for read in choices)):
+    for key in keys:
         chosen = dict(zip(choices, key, strict=True))
         table[key] = function(*(value_of(expression, chosen) for expression in expressions))
     return Mapped(tuple(choices), table)
