@@ -13,10 +13,8 @@ from nasforge import registry
 from nasforge.errors import DataError, EvaluationError
 from nasforge.evaluate.tabular import TabularEvaluator, nb201
 
-FILE = Path(os.environ.get("NASFORGE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "nb201" / "nb201.npz"
-needs_table = pytest.mark.skipif(
-    not FILE.is_file(), reason=f"'{FILE}' is not there; set NASFORGE_DATA to the folder with nb201/nb201.npz"
-)
+FILE = Path(os.environ.get("NASFORGE_DATA", "nowhere")) / "nb201" / "nb201.npz"
+needs_table = pytest.mark.skipif(not FILE.is_file(), reason="NASFORGE_DATA does not name a folder with nb201/nb201.npz")
 pytestmark = pytest.mark.plugins
 
 
