@@ -11,10 +11,9 @@ from torch import nn
 
 from nasforge.layers.base import Variant
 from nasforge.space import SearchSpace
-from nasforge.space.analysis import field_table
+from nasforge.space.analysis import Analysis, field_table
 from nasforge.space.graph import GraphNode
 from nasforge.space.node import Body, InputOp, Operator, Types
-from nasforge.space.occurring import Occurring
 from nasforge.space.tensor import TensorType
 
 _TAKEN: Final = frozenset(dir(nn.ModuleDict()))
@@ -59,7 +58,7 @@ def _node_variants(space: SearchSpace, node: GraphNode) -> Iterator[tuple[str, O
             for read, option in zip(owned, options, strict=True)
         )
         fixed = dict(zip(owned, options, strict=True))
-        for cells in _cells(tables, axes, space.analysis.occurring, fixed):
+        for cells in _cells(tables, axes, analysis, node.index, fixed):
             values = {name: fields[name][1][cell] for name, cell in zip(fields, cells, strict=False)}
             kinds = tuple(analysis.universe[cell] for cell in cells[len(fields) :])
             if all(isinstance(kind, TensorType) for kind in kinds):
@@ -67,10 +66,10 @@ def _node_variants(space: SearchSpace, node: GraphNode) -> Iterator[tuple[str, O
 
 
 def _cells(
-    tables: Sequence[Any], axes: Sequence[int], occurring: Occurring, fixed: dict[int, int]
+    tables: Sequence[Any], axes: Sequence[int], analysis: Analysis, node: int, fixed: dict[int, int]
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the distinct joint cells of the tables that occur; per table, not jointly, where there are too many."""
-    sizes = occurring.sizes
+    """Yield the joint cells of the tables while the node runs; per table, not jointly, where there are too many."""
+    sizes = analysis.occurring.sizes
     pinned = [_pin(table, fixed) for table in tables]
     free = [axis for axis in axes if axis not in fixed]
     shape = [sizes[axis] for axis in free]
@@ -82,7 +81,7 @@ def _cells(
     if not columns:
         yield ()
         return
-    joint, mask = np.stack(columns, axis=1), occurring.mask(axes)
+    joint, mask = np.stack(columns, axis=1), analysis.runs(node, axes)
     if mask is not None:
         joint = joint[mask[tuple(fixed.get(axis, slice(None)) for axis in axes)].reshape(-1)]
     yield from (tuple(map(int, row)) for row in np.unique(joint, axis=0))

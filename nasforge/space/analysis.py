@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,8 +19,17 @@ from nasforge.errors import SpaceError
 from nasforge.space.choice import Choice
 from nasforge.space.graph import Field, Graph, GraphNode
 from nasforge.space.node import Operator
-from nasforge.space.occurring import Occurring
-from nasforge.space.table import Table, TableTooLargeError, apply_rows, both, combine_tables, either, joined_axes
+from nasforge.space.occurring import Mask, Occurring
+from nasforge.space.table import (
+    MAX_CELLS,
+    Table,
+    TableTooLargeError,
+    apply_rows,
+    both,
+    combine_tables,
+    either,
+    joined_axes,
+)
 from nasforge.space.tensor import TensorType
 
 
@@ -46,6 +56,19 @@ class Analysis:
     """Which combinations of options can occur at all."""
     order: tuple[int, ...]
     """Choices in an order in which each comes after those that decide its activity."""
+
+    def runs(self, node: int, axes: Sequence[int]) -> Mask | None:
+        """Return which option combinations of the choices `axes` (ascending) occur while a node is live; None: all."""
+        live, sizes = self.live[node], self.occurring.sizes
+        wider = tuple(sorted({*axes, *live.axes}))
+        if math.prod(sizes[axis] for axis in wider) > MAX_CELLS:
+            return self.occurring.mask(axes)
+        mask = self.occurring.mask(wider)
+        cells = np.broadcast_to(live.spread(wider, sizes), [sizes[axis] for axis in wider])
+        found = cells if mask is None else cells & mask
+        extra = tuple(place for place, axis in enumerate(wider) if axis not in axes)
+        result = np.asarray(found.any(axis=extra))
+        return None if result.all() else result
 
 
 def analyse(graph: Graph) -> Analysis:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from nasforge.build import Supernet, extract
 from nasforge.errors import SpaceError
 from nasforge.ops import (
     Add,
@@ -38,6 +40,7 @@ from nasforge.space import (
     select,
     subset,
 )
+from nasforge.testing.spaces import assert_close, count, scrambled
 
 
 def head(x, classes=10):
@@ -163,7 +166,7 @@ def step(before, after):
     return 0 <= before[0] - after[0] <= 1
 
 
-def hytra(layers=16):
+def hytra(layers=16, divisor=16):
     """BossNAS's fabric: each layer is at its predecessor's scale or one coarser."""
     made = chain(layers, HYTRA_OPTIONS, step, names=[f"layer{i}" for i in range(layers)], kind="operator")
     x = Conv(64, 3, 4)(Input(3, 224, 224))
@@ -172,7 +175,7 @@ def hytra(layers=16):
         for scale, kind in HYTRA_OPTIONS:
             size, channels = SCALES[scale]
             source = x if place else Resize(size)(x)
-            candidates.append(DownBlock(channels // (32 if kind == "att" else 16), size)(source))
+            candidates.append(DownBlock(channels // (2 * divisor if kind == "att" else divisor), size)(source))
         x = one_of(candidates, by=decision)
         if place % 4 == 3:
             x = boundary(f"block{place // 4}", x)
@@ -282,3 +285,20 @@ def test_inputs_may_be_joined_by_concat_in_fixed_slots():
     for architecture in space.enumerate():
         (joined,) = (n for n in space.lower(architecture).nodes if isinstance(n.op, Concat))
         assert joined.op.offsets == (0, 8)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [nasnet(2), pooling(7), neas(), bignas(), hytra(3, divisor=128)],
+    ids=lambda space: space.name,
+)
+def test_their_supernets_hold_every_architecture_exactly(space):
+    supernet = scrambled(Supernet(space).double()).eval()
+    rng = np.random.default_rng(0)
+    x = {name: torch.randn(2, *shape, dtype=torch.float64) for name, shape in space.input_shapes.items()}
+    for _ in range(3):
+        architecture = space.sample(rng)
+        network = extract(supernet, architecture).eval()
+        with torch.no_grad():
+            assert_close(network(x), supernet(x, architecture), 1e-10)
+        assert count(network) == space.params(architecture)
