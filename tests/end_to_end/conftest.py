@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 Nasforge = Callable[..., "subprocess.CompletedProcess[str]"]
-PROGRAM = [sys.executable, "-c", "import sys; from nasforge.cli import main; sys.exit(main())"]
+# a shell's background jobs ignore Ctrl-C and hand that down; the program is tested as a terminal starts it
+AS_IN_A_TERMINAL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PROGRAM = [sys.executable, "-c", f"{AS_IN_A_TERMINAL}; import sys; from nasforge.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture(scope="session")
