@@ -26,7 +26,7 @@ from nasforge.run.settings import Settings
 MODULE: Final = "nasforge_experiments"
 GROUPS: Final = {"space": "spaces", "strategy": "strategies", "target": "targets", "task": "tasks"}
 PRESETS: Final = ("budget", "experiment")
-OPEN_KEYS: Final = (*GROUPS, "training", "data_options")
+OPEN_KEYS: Final = (*GROUPS, "training", "data_options", "engine", "tracking")
 OVERRIDE: Final = re.compile(r"(?P<mark>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?P<rest>=.*)?", re.DOTALL)
 
 

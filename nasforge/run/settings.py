@@ -10,6 +10,7 @@ from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.goals import Constraint
 from nasforge.goals.quantity import count, milliseconds
 from nasforge.run.budget import Budget
+from nasforge.run.engine import Engine
 
 LIMITS: Final = {"latency": "latency_ms_predicted", "params": "params", "macs": "macs"}
 
@@ -89,7 +90,10 @@ class Settings:
         retrain: whether the winner is trained; without, a run of a strategy that delivers no weights of its own ends
             with the architecture, for `nasforge train`.
         seed: of everything random.
-        workers: evaluations at a time.
+        workers: evaluations at a time; part of what a run is, since a strategy hears of fewer before it proposes.
+        engine: how Ray is used where there is more than one worker, or an address.
+        storage: Optuna storage URL in the place of the journal `study.log`.
+        tracking: who else hears of the run, such as `{"mlflow": "sqlite:///mlflow.db"}`.
         out: the run folder; None: a new one below `runs`.
     """
 
@@ -107,7 +111,15 @@ class Settings:
     retrain: bool = True
     seed: int = 0
     workers: int = 1
+    engine: Engine = field(default_factory=Engine)
+    storage: str | None = None
+    tracking: Mapping[str, Any] = field(default_factory=dict)
     out: str | None = None
+
+    @property
+    def distributed(self) -> bool:
+        """Whether the run computes on Ray."""
+        return self.workers > 1 or self.engine.address is not None
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Settings:
@@ -137,6 +149,9 @@ class Settings:
             retrain=_yes_or_no(given, "retrain", default.retrain),
             seed=_whole(given, "seed", default.seed, least=0),
             workers=_whole(given, "workers", default.workers, least=1),
+            engine=Engine.read(given.get("engine") or {}),
+            storage=_text(given, "storage"),
+            tracking=dict(given.get("tracking") or {}),
             out=given.get("out"),
         )
 
@@ -157,6 +172,9 @@ class Settings:
             "retrain": self.retrain,
             "seed": self.seed,
             "workers": self.workers,
+            "engine": self.engine.to_json(),
+            "storage": self.storage,
+            "tracking": dict(self.tracking),
             "out": self.out,
         }
 
