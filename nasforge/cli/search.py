@@ -27,8 +27,8 @@ def search(
     max_params: Annotated[Text, typer.Option(help="Hard limit, such as 2M.")] = None,
     max_macs: Annotated[Text, typer.Option(help="Hard limit, such as 300M.")] = None,
     budget: Annotated[Text, typer.Option(help="quick, NNmin, NN-evaluations or NN-epochs.")] = None,
-    workers: Annotated[Optional[int], typer.Option(help="Evaluations at a time.")] = None,  # noqa: UP045 - as above
-    ray: Annotated[Text, typer.Option(help="Address of a Ray cluster.")] = None,
+    workers: Annotated[Optional[int], typer.Option(help="Evaluations at a time; more than one run on Ray.")] = None,  # noqa: UP045 - as above
+    ray: Annotated[Text, typer.Option(help="Address of a Ray cluster: auto, host:port or ray://host:port.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,  # noqa: UP045 - as above
     out: Annotated[Text, typer.Option(help="Run folder; a new one below runs/ without.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json and nothing else.")] = False,
@@ -36,11 +36,7 @@ def search(
     """Search a space for the best network on a target, within limits; leave a run folder."""
     from nasforge.cli.running import run_and_report
     from nasforge.config import compose
-    from nasforge.errors import UsageError
 
-    if ray is not None or (workers or 1) > 1:
-        given = f"--ray {ray}" if ray is not None else f"--workers {workers}"
-        raise UsageError(f"{given} was given, but this version evaluates one at a time; leave the option away.")
     groups = {"space": space, "strategy": strategy, "target": target, "task": task}
     values = {
         "data": data,
@@ -48,6 +44,8 @@ def search(
         "limits.params": max_params,
         "limits.macs": max_macs,
         "budget": budget,
+        "workers": workers,
+        "engine.address": ray,
         "seed": seed,
         "out": out,
     }

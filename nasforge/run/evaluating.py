@@ -1,70 +1,46 @@
-"""The function that evaluates one job: from scratch, with shared weights, or by the strategy's own rating."""
+"""How a job is evaluated: from scratch, with shared weights, by the strategy's own rating, or looked up.
+
+What measures a job is plain objects without the run around them, so that it can be sent to a worker; what the run
+knows without measuring (costs, networks that were evaluated before) is added in the driver.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, final
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
-from nasforge.run.local import Evaluate, Job
+from nasforge.run.local import Evaluate, Executor, Job, Outcome
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
-from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Evaluation, WeightSharing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nasforge.run.shared_training import SharedTraining
 
 TEST_METRIC: Final = "accuracy"
 
 
-def evaluation_function(
-    setup: Setup, plan: Plan, training: SharedTraining | None, stored: Sequence[Evaluation]
-) -> Evaluate:
-    """Return the function for the table of the run, or for the strategy's kind of evaluation.
+def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) -> Evaluate:
+    """Return what measures a job: for the table of the run, or for the strategy's kind of evaluation.
 
-    An architecture that computes the network of an earlier evaluation of the same fidelity gets its metrics and
-    is not trained twice; with shared weights the decisions must be the same, since other weights may be used.
+    Raises:
+        UsageError: the strategy wants shared weights and trains none.
     """
     if setup.table is not None:
-        return _looked_up(setup, setup.table)
-    key = _key(setup)
-    known = {key(each.architecture, each.fidelity): each.metrics for each in stored if each.error is None}
-    measure = _measure(setup, plan, training)
-
-    def evaluate(job: Job) -> Mapping[str, float]:
-        identity = key(job.architecture, job.fidelity)
-        if identity not in known:
-            metrics = measure(job)
-            known[identity] = {**setup.problem.cost_metrics(job.architecture), **metrics}
-        return known[identity]
-
-    return evaluate
-
-
-def _looked_up(setup: Setup, table: TabularEvaluator) -> Evaluate:
-    """Look every job up with its own seed; what the table says of test data stays shut."""
-
-    def evaluate(job: Job) -> Mapping[str, float]:
-        found = table.evaluate(job.architecture, job.fidelity, job.seed)
-        return {**{k: v for k, v in found.items() if k != TEST_METRIC}, **setup.problem.cost_metrics(job.architecture)}
-
-    return evaluate
-
-
-def _key(setup: Setup) -> Callable[..., tuple[Any, ...]]:
-    if setup.strategy.evaluator == "shared":
-        return lambda architecture, fidelity: (architecture.decisions, fidelity)
-    return lambda architecture, fidelity: (setup.space.network_id(architecture), fidelity)
-
-
-def _measure(setup: Setup, plan: Plan, training: SharedTraining | None) -> Callable[[Job], Mapping[str, float]]:
+        return LookedUp(setup.table)
     strategy = setup.strategy
     if strategy.evaluator == "trained":
         config = training_config(setup.settings.training, plan.evaluation_epochs)
-        trained = TrainedEvaluator(setup.space, setup.task, setup.source, config)
-        return lambda job: trained.evaluate(job.architecture, job.fidelity, job.seed)
+        return Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config))
     if strategy.evaluator != "shared" or training is None or not isinstance(strategy, WeightSharing):
         raise UsageError(
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
@@ -73,9 +49,113 @@ def _measure(setup: Setup, plan: Plan, training: SharedTraining | None) -> Calla
     supernet = training.modules["supernet"]
     assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
     shared = SharedEvaluator(supernet, setup.task, setup.source)
+    if type(strategy).rate is WeightSharing.rate:
+        return Measured(shared)
+    return Rated(strategy, training.modules, shared)
 
-    def measure(job: Job) -> Mapping[str, float]:
-        rating = strategy.rate([job.architecture], training.modules)
-        return rating[0] if rating is not None else shared.evaluate(job.architecture, job.fidelity, job.seed)
 
-    return measure
+@final
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """By an evaluator."""
+
+    evaluator: TrainedEvaluator | SharedEvaluator
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        return self.evaluator.evaluate(job.architecture, job.fidelity, job.seed)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """By the strategy's own rating, or by an evaluator where it gives none."""
+
+    strategy: WeightSharing
+    modules: Mapping[str, nn.Module]
+    evaluator: SharedEvaluator
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        rating = self.strategy.rate([job.architecture], self.modules)
+        if rating is not None:
+            return rating[0]
+        return self.evaluator.evaluate(job.architecture, job.fidelity, job.seed)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """By a table; each job is looked up with its own seed, and what the table says of test data stays shut."""
+
+    table: TabularEvaluator
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        found = self.table.evaluate(job.architecture, job.fidelity, job.seed)
+        return {name: value for name, value in found.items() if name != TEST_METRIC}
+
+
+@final
+class Remembering:
+    """An executor that adds known costs, and does not evaluate twice what would come out the same.
+
+    An architecture that computes the network of an earlier evaluation of the same fidelity gets its metrics; with
+    shared weights the decisions must be the same, since other weights may be used; what is looked up is cheap.
+
+    Args:
+        executor: evaluates what is new.
+        setup: of the run.
+        stored: what was evaluated before.
+    """
+
+    def __init__(self, executor: Executor, setup: Setup, stored: Sequence[Evaluation]) -> None:
+        """Remember what is stored."""
+        self.slots = executor.slots
+        self._executor, self._problem = executor, setup.problem
+        self._key = _key(setup)
+        self._jobs: dict[int, Job] = {}
+        self._known: dict[Any, Mapping[str, float]] = {}
+        self._answered: deque[Outcome] = deque()
+        for each in stored:
+            if each.error is None:
+                self._keep(each.architecture, each.fidelity, each.metrics)
+
+    def submit(self, job: Job) -> None:
+        """Take a job, or answer it at once."""
+        known = self._known.get(self._key(job.architecture, job.fidelity)) if self._key is not None else None
+        if known is not None:
+            self._answered.append(Outcome(job.number, known, None, 0.0))
+            return
+        self._jobs[job.number] = job
+        self._executor.submit(job)
+
+    def wait(self) -> Outcome:
+        """Return the next outcome."""
+        if self._answered:
+            return self._answered.popleft()
+        outcome = self._executor.wait()
+        job = self._jobs.pop(outcome.number)
+        if outcome.error is not None:
+            return outcome
+        costs = self._problem.cost_metrics(job.architecture)
+        known = {**costs, **outcome.metrics} if self._key is not None else {**outcome.metrics, **costs}
+        outcome = replace(outcome, metrics=known)
+        self._keep(job.architecture, job.fidelity, outcome.metrics)
+        return outcome
+
+    def close(self) -> None:
+        """Close the executor."""
+        self._executor.close()
+
+    def _keep(self, architecture: Any, fidelity: float | None, metrics: Mapping[str, float]) -> None:
+        if self._key is not None:
+            self._known[self._key(architecture, fidelity)] = metrics
+
+
+def _key(setup: Setup) -> Callable[[Any, float | None], tuple[Any, ...]] | None:
+    if setup.table is not None:
+        return None
+    if setup.strategy.evaluator == "shared":
+        return lambda architecture, fidelity: (architecture.decisions, fidelity)
+    return lambda architecture, fidelity: (setup.space.network_id(architecture), fidelity)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nasforge.errors import DamagedError
+from nasforge.run.executors import engine_running
 from nasforge.run.folder import RunFolder
 from nasforge.run.listening import listening
 from nasforge.run.outcome import SearchResult
@@ -52,5 +53,6 @@ def resume_run(
                 if write_report is not None and not opened.file(REPORT).exists():
                     write_report(opened.path)
                 return result
-        setup = set_up(settings, given or Given(), heard)
-        return Search(setup, opened, heard, write_report).run()
+        with engine_running(settings):
+            setup = set_up(settings, given or Given(), heard)
+            return Search(setup, opened, heard, write_report).run()

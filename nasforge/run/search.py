@@ -7,6 +7,7 @@ resuming is running the same function again on the same folder.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,11 +17,11 @@ from typing import Any, Final, final
 from nasforge.run.asking import Asking, drive
 from nasforge.run.checkpoint import Checkpoints
 from nasforge.run.deliver import Delivery
-from nasforge.run.evaluating import evaluation_function
+from nasforge.run.evaluating import Remembering, measure_function
+from nasforge.run.executors import engine_running, make_executor
 from nasforge.run.finalists import Finalist, measure_finalists
 from nasforge.run.folder import RunFolder
 from nasforge.run.listening import listening
-from nasforge.run.local import LocalExecutor
 from nasforge.run.outcome import SearchResult
 from nasforge.run.plan import make_plan
 from nasforge.run.progress import Listener
@@ -59,7 +60,7 @@ def run_search(
         InfeasibleError: nothing in the space meets the limits.
         RunFolderError: the folder is in use, or not empty, or cannot be written.
     """
-    with listening(listener) as heard:
+    with listening(listener) as heard, engine_running(settings):
         setup = set_up(settings, given or Given(), heard)
         name = f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
         with RunFolder.create(settings.out, name) as folder:
@@ -138,7 +139,7 @@ class Search:
         if snapshot is not None and snapshot["told"] <= len(stored):
             asking.restore(snapshot)
         asking.replay(stored)
-        self._begun -= sum(each.seconds for each in stored)
+        self._begun -= sum(each.seconds for each in stored) / setup.settings.workers
         self._listener.stage("evaluating", plan.evaluations)
         best = Best(setup.problem, stored)
 
@@ -156,8 +157,9 @@ class Search:
             return plan.evaluated_by is None or self._elapsed() < plan.evaluated_by or not stored
 
         with self._timed("evaluating"):
-            evaluate = evaluation_function(setup, plan, training, stored)
-            drive(asking, LocalExecutor(evaluate), observe, keep_going)
+            executor = make_executor(setup.settings, measure_function(setup, plan, training), self._listener.note)
+            with contextlib.closing(Remembering(executor, setup, stored)) as remembering:
+                drive(asking, remembering, observe, keep_going)
         return stored
 
     def _finish(
