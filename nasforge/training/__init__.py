@@ -3,8 +3,18 @@
 from nasforge.training.config import TrainConfig
 from nasforge.training.distillation import soft_cross_entropy
 from nasforge.training.ema import EMATwin
-from nasforge.training.loop import TrainReport, evaluate, train
+from nasforge.training.loop import Training, TrainReport, evaluate, train
 from nasforge.training.meter import Meter
 from nasforge.training.optimiser import make_sgd
 
-__all__ = ["EMATwin", "Meter", "TrainConfig", "TrainReport", "evaluate", "make_sgd", "soft_cross_entropy", "train"]
+__all__ = [
+    "EMATwin",
+    "Meter",
+    "TrainConfig",
+    "TrainReport",
+    "Training",
+    "evaluate",
+    "make_sgd",
+    "soft_cross_entropy",
+    "train",
+]

@@ -35,6 +35,107 @@ class TrainReport:
     stopped: bool = False
 
 
+LossOfImages = Callable[[torch.Tensor, Any, torch.Tensor], torch.Tensor]
+
+
+@final
+class Training:
+    """The training of one network, which may stop after any step and go on from there, in another process too.
+
+    Args:
+        module: trained in place; (N, C, H, W) -> the task's outputs.
+        source: the data; the train split is used.
+        task: gives the loss.
+        config: how.
+        seed: of order, augmentation and dropout.
+        loss: of (images, outputs, targets) in the place of the task's, for distillation.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        source: DataSource,
+        task: Task,
+        config: TrainConfig,
+        seed: int = 0,
+        loss: LossOfImages | None = None,
+    ) -> None:
+        """Make loader and optimiser; nothing is trained yet."""
+        prepare_processor()
+        self.module, self._task, self._config, self._loss = module, task, config, loss
+        self._loader = Loader(
+            source, "train", config.batch_size, seed, training=config.augment, shuffle=True, cutout=config.cutout,
+            channels_last=config.channels_last,
+        )  # fmt: skip
+        self.steps_per_epoch = len(self._loader)
+        self.total = max(1, math.ceil(config.epochs * self.steps_per_epoch))
+        self.step = 0
+        if config.channels_last:
+            module.to(memory_format=torch.channels_last)
+        self._optimiser = make_sgd(module, config)
+        self._random = torch.Generator().manual_seed(seed).get_state()
+
+    def run(self, until: int | None = None, on_step: OnStep | None = None) -> TrainReport:
+        """Train until a step, the last without; the module is left in training mode.
+
+        Args:
+            until: the number of steps done at which to stop.
+            on_step: hears (share done, figures) after each step; returning True stops the training.
+
+        Raises:
+            DivergedError: the loss, or the gradient where it is clipped, became NaN or infinite.
+        """
+        meter = Meter()
+        self.module.train()
+        value, stopped = float("nan"), False
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._random)
+            while self.step < (self.total if until is None else min(until, self.total)):
+                value, images = self._one_step()
+                self.step += 1
+                meter.count(images)
+                if on_step is not None and on_step(self.step / self.total, {"loss": value}):
+                    stopped = self.step < self.total
+                    break
+            self._random = torch.get_rng_state()
+        return TrainReport(meter.steps, meter.images, meter.seconds, value, stopped)
+
+    def _one_step(self) -> tuple[float, int]:
+        config, step, total = self._config, self.step, self.total
+        for group in self._optimiser.param_groups:
+            group["lr"] = config.lr * warmup_cosine((step + 0.5) / total, config.warmup)
+        images, targets = self._loader.batch(step)
+        outputs = self.module(images)
+        if self._loss is None:
+            found = self._task.loss(outputs, targets, config.label_smoothing)
+        else:
+            found = self._loss(images, outputs, targets)
+        value = float(found.detach())
+        _check_finite("loss", value, step, total, config)
+        self._optimiser.zero_grad(set_to_none=True)
+        found.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        if config.clip:
+            norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), config.clip))
+            _check_finite("gradient", norm, step, total, config)
+        self._optimiser.step()
+        return value, len(targets)
+
+    def state(self) -> dict[str, Any]:
+        """Return what another process needs to go on: tensors and plain data."""
+        return {
+            "module": self.module.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "random": self._random,
+            "step": self.step,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self.module.load_state_dict(state["module"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._random, self.step = state["random"], int(state["step"])
+
+
 def train(
     module: nn.Module,
     source: DataSource,
@@ -42,55 +143,10 @@ def train(
     config: TrainConfig,
     seed: int = 0,
     on_step: OnStep | None = None,
-    loss: Callable[[torch.Tensor, Any, torch.Tensor], torch.Tensor] | None = None,
+    loss: LossOfImages | None = None,
 ) -> TrainReport:
-    """Train on the train split.
-
-    Args:
-        module: trained in place and left in training mode; (N, C, H, W) -> the task's outputs.
-        source: the data.
-        task: gives the loss.
-        config: how.
-        seed: of order, augmentation and dropout.
-        on_step: hears (share done, figures) after each step; returning True stops the training.
-        loss: of (images, outputs, targets) in the place of the task's, for distillation.
-
-    Raises:
-        DivergedError: the loss, or the gradient where it is clipped, became NaN or infinite.
-    """
-    prepare_processor()
-    loader = Loader(
-        source, "train", config.batch_size, seed, training=config.augment, shuffle=True, cutout=config.cutout,
-        channels_last=config.channels_last,
-    )  # fmt: skip
-    total = max(1, math.ceil(config.epochs * len(loader)))
-    if config.channels_last:
-        module.to(memory_format=torch.channels_last)
-    optimiser = make_sgd(module, config)
-    meter = Meter()
-    module.train()
-    value, stopped = float("nan"), False
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for step in range(total):
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * warmup_cosine((step + 0.5) / total, config.warmup)
-            images, targets = loader.batch(step)
-            outputs = module(images)
-            found = loss(images, outputs, targets) if loss else task.loss(outputs, targets, config.label_smoothing)
-            value = float(found.detach())
-            _check_finite("loss", value, step, total, config)
-            optimiser.zero_grad(set_to_none=True)
-            found.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-            if config.clip:
-                norm = float(nn.utils.clip_grad_norm_(module.parameters(), config.clip))
-                _check_finite("gradient", norm, step, total, config)
-            optimiser.step()
-            meter.count(len(targets))
-            if on_step is not None and on_step((step + 1) / total, {"loss": value}):
-                stopped = step + 1 < total
-                break
-    return TrainReport(meter.steps, meter.images, meter.seconds, value, stopped)
+    """Train on the train split, from the first step to the last; arguments and errors as of `Training`."""
+    return Training(module, source, task, config, seed, loss).run(on_step=on_step)
 
 
 def _check_finite(what: str, value: float, step: int, total: int, config: TrainConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import math
 import os
 import random
@@ -21,7 +22,7 @@ from nasforge.errors import DivergedError, SplitError, UsageError
 from nasforge.tasks import DataSource, Loader
 from nasforge.tasks.classification import Classification
 from nasforge.tasks.datasets.digits import load
-from nasforge.training import TrainConfig, evaluate, make_sgd, train
+from nasforge.training import TrainConfig, Training, evaluate, make_sgd, train
 from nasforge.training.schedule import constant_ending, warmup_cosine
 
 TASK = Classification()
@@ -71,6 +72,25 @@ def test_the_same_seed_gives_the_same_weights_in_another_process() -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert other.stdout == trained_digest()
+
+
+@pytest.mark.parametrize("stops", [[1], [3, 5], [5, 10]])
+def test_a_training_stopped_and_loaded_into_new_objects_ends_in_the_same_weights(
+    source: DataSource, stops: list[int]
+) -> None:
+    whole = network()
+    train(whole, source, TASK, CONFIG, seed=4)
+    state = None
+    for seed, stop in enumerate([*stops, None]):
+        training = Training(network(seed), source, TASK, CONFIG, seed=4)
+        if state is not None:
+            training.load_state(state)
+        training.run(stop)
+        buffer = io.BytesIO()
+        torch.save(training.state(), buffer)
+        state = torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+    assert training.step == training.total == 10
+    assert digest(training.module) == digest(whole)
 
 
 def test_another_seed_gives_other_weights(source: DataSource) -> None:
