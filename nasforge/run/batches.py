@@ -1,4 +1,7 @@
-"""An endless stream of batches whose place is one number, so that a resumed training goes on with the next one."""
+"""An endless stream of batches whose place is one number, so that a resumed training goes on with the next one.
+
+Batches are those of the whole training, however many workers share each: a worker takes its part of every one.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,19 @@ class BatchStream:
     Args:
         loader: gives batches by number.
         device: where batches go.
+        rank: number of the worker that this stream is of.
+        size: workers that share every batch. Their parts follow each other, and their lengths differ by one at most.
 
     Attributes:
         taken: how many batches were taken; set it to go on elsewhere.
+        weight: length of the part taken last, as a multiple of an even share: means over parts that are weighted so
+            average to the mean over the whole batch.
     """
 
-    def __init__(self, loader: Numbered, device: str = "cpu") -> None:
+    def __init__(self, loader: Numbered, device: str = "cpu", rank: int = 0, size: int = 1) -> None:
         """Start before the first batch."""
-        self.taken = 0
-        self._loader, self._device = loader, device
+        self.taken, self.weight = 0, 1.0
+        self._loader, self._device, self._rank, self._size = loader, device, rank, size
 
     @property
     def batches_per_epoch(self) -> int:
@@ -42,7 +49,10 @@ class BatchStream:
         return len(self._loader)
 
     def take(self) -> Batch:
-        """Return the next batch."""
+        """Return this worker's part of the next batch."""
         images, targets = self._loader.batch(self.taken)
         self.taken += 1
-        return Batch(images.to(self._device), targets.to(self._device))
+        count = len(targets)
+        begin, end = (count * worker // self._size for worker in (self._rank, self._rank + 1))
+        self.weight = (end - begin) * self._size / count
+        return Batch(images[begin:end].to(self._device), targets[begin:end].to(self._device))

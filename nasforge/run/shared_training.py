@@ -2,7 +2,8 @@
 
 The strategy says what one step does; here are the data, the clock, the random numbers and the
 checkpoints. Every step has its own generators, so a resumed training draws what an undisturbed one
-would have drawn.
+would have drawn. One process trains alone, or several as one (see `nasforge.run.distributed`): what they have to do
+together is a `Team`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from nasforge.errors import DivergedError
-from nasforge.rng import generator, integer_seed
 from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.setup import Setup
+from nasforge.run.team import Alone, Team
 from nasforge.strategy import Batch, Phase, Problem, WeightSharing
 from nasforge.tasks import Loader, Task
 
@@ -33,7 +33,7 @@ Save = Callable[[str, dict[str, Any]], object]
 @final
 @dataclass(slots=True)
 class StepContext:
-    """What one step may use; implements `nasforge.strategy.Context` in one process."""
+    """What one step may use; implements `nasforge.strategy.Context` for one process of a team."""
 
     problem: Problem
     modules: Mapping[str, nn.Module]
@@ -47,35 +47,42 @@ class StepContext:
     steps_per_epoch: int
     progress: float
     rng: np.random.Generator
+    team: Team
+    weight: float = 1.0
 
     def train_batch(self) -> Batch:
-        """Return the next augmented batch of the train split."""
-        return self.train.take()
+        """Return this process's part of the next augmented batch of the train split."""
+        return self._take(self.train)
 
     def valid_batch(self) -> Batch:
-        """Return the next batch of the valid split."""
-        return self.valid.take()
+        """Return this process's part of the next batch of the valid split."""
+        return self._take(self.valid)
+
+    def _take(self, stream: BatchStream) -> Batch:
+        batch = stream.take()
+        self.weight = stream.weight
+        return batch
 
     def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Return the task's loss."""
         return self.task.loss(outputs, targets, smoothing)
 
     def metrics(self, outputs: Any, targets: torch.Tensor) -> dict[str, float]:
-        """Return the task's metrics of one batch."""
-        return dict(self.task.metrics(outputs, targets))
+        """Return the task's metrics of one batch, whole."""
+        return self.team.metrics(self.task.metrics(outputs, targets), len(targets))
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Accumulate gradients of a finite loss."""
+        """Accumulate gradients of a finite loss, weighted by the length of the part it is a mean of."""
         if not torch.isfinite(loss):
-            raise DivergedError(
-                f"the loss is {float(loss.detach())} in step {self.step} of phase '{self.phase.name}'; "
-                "lower the learning rate."
-            )
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            self.team.diverged(float(loss.detach()))
+            return
+        weighted = loss if self.weight == 1.0 else loss * self.weight
+        weighted.backward()  # type: ignore[no-untyped-call]  # torch has no types here
 
     def update(self, optimiser: str, rate: float = 1.0) -> None:
-        """Step an optimiser with its learning rates scaled, and forget the gradients."""
+        """Step an optimiser with its learning rates scaled, by gradients averaged first, and forget them."""
         stepped = self.optimisers[optimiser]
+        self.team.average(stepped)
         full = [group["lr"] for group in stepped.param_groups]
         for group in stepped.param_groups:
             group["lr"] *= rate
@@ -85,8 +92,16 @@ class StepContext:
         stepped.zero_grad(set_to_none=True)
 
 
-def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu") -> SharedTraining:
-    """Return the untrained training of a search's strategy."""
+def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu", team: Team | None = None) -> SharedTraining:
+    """Return the untrained training of a search's strategy.
+
+    Args:
+        setup: of the search.
+        plan: how long to train.
+        device: where modules live.
+        team: the processes that train as one; None: this one alone.
+    """
+    team = team or Alone()
     strategy, seed = setup.strategy, setup.settings.seed
     assert isinstance(strategy, WeightSharing)
     config = training_config(setup.settings.training, 1.0)
@@ -96,8 +111,8 @@ def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu") -> Share
     valid = Loader(setup.source, "valid", config.batch_size, seed, shuffle=True)
     steps = None if plan.shared_epochs is None else max(1, round(plan.shared_epochs * len(train)))
     pace = Pace([phase.share for phase in strategy.phases()], steps, plan.shared_seconds)
-    streams = BatchStream(train, device), BatchStream(valid, device)
-    return SharedTraining(strategy, setup.problem, setup.task, *streams, pace, seed, device)
+    streams = (BatchStream(loader, device, team.rank, team.size) for loader in (train, valid))
+    return SharedTraining(strategy, setup.problem, setup.task, *streams, pace, seed, device, team)
 
 
 @final
@@ -113,6 +128,7 @@ class SharedTraining:
         pace: how many steps each phase may take.
         seed: of the run.
         device: where modules live.
+        team: the processes that train as one; None: this one alone.
     """
 
     def __init__(
@@ -125,8 +141,10 @@ class SharedTraining:
         pace: Pace,
         seed: int,
         device: str = "cpu",
+        team: Team | None = None,
     ) -> None:
         """Make modules and optimisers; nothing is trained yet."""
+        self._team: Team = team or Alone()
         self._strategy, self._problem, self._task = strategy, problem, task
         self._train, self._valid, self._pace, self._seed = train, valid, pace, seed
         self.modules = {name: module.to(device) for name, module in strategy.modules(problem, seed).items()}
@@ -139,18 +157,27 @@ class SharedTraining:
         """Whether every phase has ended."""
         return self.phase >= len(self.phases)
 
-    def run(self, listener: Listener, save: Save) -> None:
-        """Train from the current state to the end, with checkpoints now and then and after every phase."""
+    def run(self, listener: Listener, save: Save, save_every: float | None = None) -> None:
+        """Train from the current state to the end, or until the team stops.
+
+        Args:
+            listener: hears of every step.
+            save: takes checkpoints, now and then and after every phase.
+            save_every: seconds between two of them; None: 20.
+        """
+        every = CHECKPOINT_SECONDS if save_every is None else save_every
         while not self.done:
             phase = self.phases[self.phase]
             if self.phase_step == 0:
                 self._strategy.start_phase(phase, self.modules)
             listener.stage(phase.name, 1.0)
-            self._run_phase(phase, listener, save)
+            if not self._run_phase(phase, listener, save, every):
+                return
             self.phase, self.phase_step = self.phase + 1, 0
-            save("training", self.state())
+            self._save(save)
 
-    def _run_phase(self, phase: Phase, listener: Listener, save: Save) -> None:
+    def _run_phase(self, phase: Phase, listener: Listener, save: Save, every: float) -> bool:
+        """Run the steps of a phase that are left; return whether it got to its end."""
         saved = time.monotonic()
         for module in self.modules.values():
             module.train()
@@ -158,18 +185,26 @@ class SharedTraining:
             begun = time.monotonic()
             figures = self._one_step(phase, progress)
             now = time.monotonic()
-            self.elapsed += now - begun
+            seconds, due, stop = self._team.agree(now - begun, now - saved > every)
+            self.elapsed += seconds
             listener.figures("shared_training", self.step, figures)
             listener.progress(progress, figures)
-            self._pace.observe(self.phase, self.phase_step, now - begun)
+            self._pace.observe(self.phase, self.phase_step, seconds)
             self.step += 1
             self.phase_step += 1
-            if now - saved > CHECKPOINT_SECONDS:
-                save("training", self.state())
+            if due or stop:
+                self._save(save)
                 saved = time.monotonic()
+            if stop:
+                return False
+        return True
+
+    def _save(self, save: Save) -> None:
+        self._team.settle(self.modules)
+        save("training", self.state())
 
     def _one_step(self, phase: Phase, progress: float) -> dict[str, float]:
-        torch.manual_seed(integer_seed(self._seed, "torch", self.step))
+        rng = self._team.begin(self._seed, self.step, phase.name)
         context = StepContext(
             problem=self._problem,
             modules=self.modules,
@@ -182,7 +217,8 @@ class SharedTraining:
             phase_step=self.phase_step,
             steps_per_epoch=self._train.batches_per_epoch,
             progress=progress,
-            rng=generator(self._seed, "step", self.step),
+            rng=rng,
+            team=self._team,
         )
         return self._strategy.step(context)
 
