@@ -16,7 +16,10 @@ from nasforge.run.atomic import PART, folder_error, remove_parts, write_text
 
 CONFIG: Final = "config.yaml"
 _LOCK: Final = ".lock"
-_PASSWORD: Final = re.compile(r"(?P<head>[a-zA-Z][\w+.-]*://[^:/@\s]*:)(?P<password>[^@/\s]+)(?=@)")
+REDACTED: Final = "***"
+# up to the last @ of a word, for whoever writes one into a password; an interpolation without a default is no secret
+_PASSWORD: Final = re.compile(r"(?P<head>[a-zA-Z][\w+.-]*://[^:/@\s]*:)(?!\$\{[^{},\s]*\}@)\S+(?=@)")
+_OPTION: Final = re.compile(r"(?P<head>[?&](?:password|passwd|sslpassword)=)(?!\$\{[^{},\s]*\}(?:&|$))[^&\s'\"]+")
 
 
 def redact(text: str) -> str:
@@ -24,8 +27,10 @@ def redact(text: str) -> str:
 
     >>> redact("postgresql://me:secret@host/db")
     'postgresql://me:***@host/db'
+    >>> redact("postgresql://me:${oc.env:PGPASSWORD}@host/db")
+    'postgresql://me:${oc.env:PGPASSWORD}@host/db'
     """
-    return _PASSWORD.sub(r"\g<head>***", text)
+    return _OPTION.sub(rf"\g<head>{REDACTED}", _PASSWORD.sub(rf"\g<head>{REDACTED}", text))
 
 
 def redacted(value: Any) -> Any:
