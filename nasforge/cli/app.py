@@ -21,6 +21,7 @@ from nasforge.cli.report import report
 from nasforge.cli.resume import resume
 from nasforge.cli.search import search
 from nasforge.cli.show import show
+from nasforge.cli.sweep import sweep
 from nasforge.cli.train import train
 from nasforge.errors import NasforgeError
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 for name, command in {
     "search": search,
+    "sweep": sweep,
     "resume": resume,
     "list": list_command,
     "show": show,

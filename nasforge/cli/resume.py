@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print result.json and nothing else.")] = False,
+    run: Annotated[Path, typer.Argument(help="Folder of the run, or of a sweep.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print result.json (sweep.yaml as JSON) and nothing else.")
+    ] = False,
 ) -> int:
     """Go on with a stopped run; a finished one only prints its result again."""
     from nasforge.cli.running import run_and_report
+    from nasforge.cli.sweep import run_sweep
+
+    if (run / "sweep.yaml").is_file():
+        from nasforge.config.sweep import resume_sweep
+
+        return run_sweep(lambda listener: resume_sweep(run, listener=listener), as_json)
 
     def start(listener: Listener) -> SearchResult:
         from nasforge.config.start import resume as resume_run

@@ -52,10 +52,19 @@ def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrid
     """
     chosen = [f"{group}={_installed(group, name)}" for group, name in groups.items() if name is not None]
     overrides, values = _budgets(overrides, values)
-    config = _compose([*chosen, *map(_override, overrides)])
+    config = _compose([*chosen, *map(checked_override, overrides)])
     for key, value in values.items():
         if value is not None:
             OmegaConf.update(config, key, value, merge=False, force_add=True)
+    return composed_of(config)
+
+
+def composed_of(config: DictConfig) -> Composed:
+    """Read a configuration that Hydra composed, without its own part.
+
+    Raises:
+        UsageError: an interpolation that leads nowhere, or a name, key or value that nothing knows.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -73,13 +82,13 @@ def _budgets(overrides: Sequence[str], values: Mapping[str, Any]) -> tuple[list[
     kept = [text for text in overrides if not text.startswith("budget=")]
     if not given:
         return kept, dict(values)
-    if given[-1] in _presets("budget"):
+    if given[-1] in presets("budget"):
         return [*kept, f"budget={given[-1]}"], {**values, "budget": None}
     return kept, {**values, "budget": given[-1]}
 
 
 def _compose(overrides: list[str]) -> DictConfig:
-    _register()
+    register_plugins()
     try:
         with initialize_config_module(MODULE, version_base="1.3"):
             return hydra_compose("config", overrides)
@@ -87,7 +96,7 @@ def _compose(overrides: list[str]) -> DictConfig:
         raise UsageError(f"the overrides {overrides} do not compose: {_first_line(error)}.") from error
 
 
-def _register() -> None:
+def register_plugins() -> None:
     """Make every installed plug-in a member of its group, without importing it."""
     store = ConfigStore.instance()
     for group, kind in GROUPS.items():
@@ -95,8 +104,16 @@ def _register() -> None:
             store.store(group=group, name=name, node={"name": name}, provider="nasforge")
 
 
-def _override(text: str) -> str:
-    """Check the key of an override, and let it add an option that no YAML lists."""
+def checked_override(text: str, swept: bool = False) -> str:
+    """Check the key of an override, and let it add an option that no YAML lists.
+
+    Args:
+        text: in Hydra's grammar.
+        swept: whether it has several values, which are checked one by one later.
+
+    Raises:
+        UsageError: another form, or an unknown key or name; the nearest is named.
+    """
     match = OVERRIDE.fullmatch(text)
     if match is None or (match["rest"] is None and match["mark"] != "~"):
         raise UsageError(f"override '{text}' was given; expected key=value, such as strategy.population=30.")
@@ -104,10 +121,10 @@ def _override(text: str) -> str:
     known = sorted({*_top_keys(), *PRESETS})
     if top not in known:
         raise UsageError(unknown_name_sentence("setting", top, known))
-    if key in GROUPS and match["rest"]:
+    if key in GROUPS and match["rest"] and not swept:
         _installed(key, match["rest"][1:])
-    if key == "experiment" and match["rest"] and match["rest"][1:] not in _presets(key):
-        raise UsageError(unknown_name_sentence(key, match["rest"][1:], _presets(key)))
+    if key == "experiment" and match["rest"] and not swept and match["rest"][1:] not in presets(key):
+        raise UsageError(unknown_name_sentence(key, match["rest"][1:], presets(key)))
     if match["mark"] is None and top in OPEN_KEYS and "." in key:
         return f"++{text}"
     return text
@@ -115,14 +132,14 @@ def _override(text: str) -> str:
 
 def _installed(group: str, name: str) -> str:
     """Return the name if a plug-in or a YAML preset of the group has it."""
-    plugins = registry.installed(GROUPS[group])
-    presets = _presets(group)
-    if name not in plugins and name not in presets:
-        raise NotInstalledError.unknown(registry.SINGULAR[GROUPS[group]], name, {*plugins, *presets})
+    known = {*registry.installed(GROUPS[group]), *presets(group)}
+    if name not in known:
+        raise NotInstalledError.unknown(registry.SINGULAR[GROUPS[group]], name, known)
     return name
 
 
-def _presets(group: str) -> set[str]:
+def presets(group: str) -> set[str]:
+    """Return the names of the YAML files of a group."""
     from importlib import resources
 
     folder = resources.files(MODULE).joinpath(group)

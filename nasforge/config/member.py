@@ -1,0 +1,156 @@
+"""One member of a sweep, in whatever process a launcher put it: an ordinary run that begins, or goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig
+
+from nasforge.config.compose import Composed, composed_of
+from nasforge.config.start import resume, write_report
+from nasforge.errors import DamagedError, NasforgeError, RunFolderError
+from nasforge.report.journal import read_journal
+from nasforge.run.folder import CONFIG
+from nasforge.run.outcome import SearchResult
+from nasforge.run.progress import Listener, Silent
+from nasforge.run.search import run_search
+from nasforge.run.sweep_folder import SweepResult, is_sweep, record
+
+LOCK: Final = ".lock"
+WATCH_SECONDS: Final = 1.0
+RELEASE_SECONDS: Final = 15.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """The task that Hydra launches for each member. Its listener stays in the process where it was made."""
+
+    listener: Listener
+
+    def __call__(self, config: DictConfig) -> str:
+        """Run the member that Hydra composed."""
+        return run_member(config, self.listener)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Runner, (Silent(),)
+
+
+def run_member(config: DictConfig, listener: Listener | None = None) -> str:
+    """Run what Hydra composed, in the folder that Hydra gives it.
+
+    A member of a sweep that fails is recorded in the sweep's folder, and the sweep goes on.
+
+    Returns:
+        The status.
+
+    Raises:
+        CompactHydraException: a run that is no member failed.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if not is_sweep(folder.parent):
+        try:
+            return _run(config, folder, listener).status
+        except NasforgeError as error:
+            raise CompactHydraException(f"nasforge: {error}") from error
+    return _run_of_sweep(config, folder, listener)
+
+
+def _run_of_sweep(config: DictConfig, folder: Path, listener: Listener | None) -> str:
+    sweep, name = folder.parent, folder.name
+    try:
+        with _ended_with_the_sweep(sweep):
+            if any(each.name == name for each in SweepResult.read(sweep).failed):
+                _clear(folder)
+            record(sweep, name, "running")
+            status = _run(config, folder, listener).status
+            record(sweep, name, status)
+    except KeyboardInterrupt:
+        record(sweep, name, "interrupted")
+        raise
+    except NasforgeError as error:
+        record(sweep, name, "failed", str(error))
+        return "failed"
+    except Exception as error:  # noqa: BLE001 - a defect in one member must not sink the others
+        record(sweep, name, "failed", f"unexpected {type(error).__name__}: {error}")
+        return "failed"
+    return status
+
+
+def _run(config: DictConfig, folder: Path, listener: Listener | None) -> SearchResult:
+    if (folder / CONFIG).exists():
+        return _as_soon_as_free(lambda: resume(folder, listener=listener))
+    composed = _in_folder(composed_of(config), folder)
+    return _as_soon_as_free(
+        lambda: run_search(composed.settings, config=composed.written, listener=listener, write_report=write_report)
+    )
+
+
+def _in_folder(composed: Composed, folder: Path) -> Composed:
+    return Composed(replace(composed.settings, out=str(folder)), {**composed.written, "out": str(folder)})
+
+
+def _clear(folder: Path) -> None:
+    """Let a run that failed begin anew where every evaluation of it failed, for it would only fail again."""
+    try:
+        told = read_journal(folder).told
+    except DamagedError:
+        return
+    if all(each.error is not None for each in told):
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+def _as_soon_as_free(run: Any) -> SearchResult:
+    """Run; wait a moment for a process of a sweep that was killed to let go of the folder."""
+    until = time.monotonic() + RELEASE_SECONDS
+    while True:
+        try:
+            found: SearchResult = run()
+        except RunFolderError as error:
+            if "is in use" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return found
+
+
+@contextmanager
+def _ended_with_the_sweep(sweep: Path) -> Iterator[None]:
+    """Interrupt this process when the sweep that started it is gone, so that it can be taken up again."""
+    parent = os.getppid()
+    if _holder(sweep) != parent or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_SECONDS):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=watch, daemon=True, name="nasforge-sweep").start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.signal(signal.SIGINT, before)
+
+
+def _holder(sweep: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int((sweep / LOCK).read_text(encoding="utf-8"))
+    return None
