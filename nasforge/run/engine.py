@@ -45,7 +45,7 @@ class Engine:
         retries: how often an evaluation is tried again whose worker died.
         time_limit: of an evaluation, in seconds; one that takes longer is stopped and fails. None: no limit.
         measure_on: custom resource of the nodes on which latency is measured; None: `target_<name>`, such as
-            `target_int8`, which this machine has where Ray is started on it.
+            `target_int8`; `here`: on the driver's machine, as where Ray is started on this machine.
         train_workers: data-parallel workers of the training of shared weights; None: as many as evaluations at a time.
         paths: whether all of them train the same path in a step, or each its own.
         checkpoints: fsspec path of the checkpoints of that training; None: in the run folder.

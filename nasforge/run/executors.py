@@ -1,13 +1,16 @@
-"""Which executor a run uses: this process, or Ray."""
+"""Where a run evaluates and measures: in this process, or on Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from nasforge.run.local import Evaluate, Executor, LocalExecutor
 from nasforge.run.settings import Settings
+from nasforge.targets.base import Target
+
+HERE: Final = "here"
 
 
 @contextmanager
@@ -37,3 +40,19 @@ def make_executor(settings: Settings, measure: Evaluate, note: Callable[[str], A
     from nasforge.run.ray import RayExecutor
 
     return RayExecutor(measure, settings.workers, settings.engine, note)
+
+
+def placed_target(target: Target, settings: Settings, note: Callable[[str], Any]) -> Target:
+    """Return the target as it is measured: here, or on the nodes of a cluster that are labelled with it.
+
+    Where Ray was started on this machine, nothing of the run computes while latency is measured, which is done here.
+
+    Raises:
+        UsageError: no node of the cluster has the label.
+    """
+    engine = settings.engine
+    if engine.address is None or engine.measure_on == HERE:
+        return target
+    from nasforge.run.ray_measure import RemoteTarget
+
+    return RemoteTarget(target, engine.measure_on or f"target_{target.name}", note)

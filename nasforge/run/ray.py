@@ -1,8 +1,8 @@
 """Evaluations on Ray: connecting, checking that what an evaluation declares can be had, and the executor.
 
-Workers are actors that evaluate one job after the other. Ray starts them where there is room, starts them again when
-they or their node die, and sends a job again whose worker died. What measures a job (weights and data in it) is put
-into the object store once, and read once by each worker.
+Workers are actors that evaluate one job after the other; Ray places them where there is room. One that dies, or whose
+node does, is replaced, and its job is given to another. What measures a job (weights and data in it) is put into the
+object store once, and read once by each worker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import queue
 import socket
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from importlib.metadata import version
 from typing import Any, Final, final
 
 import ray
-from ray import exceptions
+from ray import cloudpickle, exceptions
 
 from nasforge.errors import EvaluationError, UsageError
 from nasforge.run.engine import Engine
@@ -30,6 +30,8 @@ from nasforge.run.local import Evaluate, Job, Outcome, run_job
 NAMESPACE: Final = "nasforge"
 REACH_SECONDS: Final = 5.0
 NOTE_SECONDS: Final = 60.0
+SPARE: Final = 20
+"""How many workers may die before they are ready until something must be wrong with them all."""
 Note = Callable[[str], None]
 
 
@@ -116,7 +118,7 @@ class Evaluator:
     """What runs in a worker: an actor that measures jobs."""
 
     def __init__(self) -> None:
-        """Start empty; what measures comes with the first call, so that a worker started again gets it too."""
+        """Start empty; what measures comes with `ready`, which can say why it does not."""
         self._evaluate: Evaluate | None = None
 
     def ready(self, measure: list[Any], versions: Mapping[str, str]) -> str | None:
@@ -131,18 +133,14 @@ class Evaluator:
         if different:
             return f"has {', '.join(different)}; install the same versions everywhere."
         try:
-            self._evaluate = ray.get(measure[0])
+            self._evaluate = cloudpickle.loads(ray.get(measure[0]))
         except (ImportError, AttributeError) as error:
             return f"cannot load what measures ({_first_line(error)}); install the same packages on every node."
         return None
 
-    def run(self, job: Job, measure: list[Any], versions: Mapping[str, str]) -> Outcome:
+    def run(self, job: Job) -> Outcome:
         """Measure a job."""
-        if self._evaluate is None:
-            reason = self.ready(measure, versions)
-            if reason is not None:
-                return Outcome(job.number, {}, f"the worker {reason}", 0.0)
-        assert self._evaluate is not None
+        assert self._evaluate is not None, "ready is called first"
         return run_job(self._evaluate, job)
 
 
@@ -185,21 +183,22 @@ class RayExecutor:
         check_resources(engine)
         self.slots = slots
         self._engine, self._note = engine, note
-        self._given = ([ray.put(measure)], worker_versions())
+        self._given = ([ray.put(cloudpickle.dumps(measure))], worker_versions())
         self._events: queue.SimpleQueue[tuple[Worker, int | None, Any]] = queue.SimpleQueue()
         self._queued: deque[Job] = deque()
         self._jobs: dict[int, Job] = {}
+        self._tries: Counter[int] = Counter()
         resources = {name: amount for name, amount in demanded(engine).items() if name not in ("CPU", "GPU")}
         self._class: Any = ray.remote(actor).options(
             num_cpus=engine.cpus,
             num_gpus=engine.gpus,
             resources=resources,
-            max_restarts=-1,
-            max_task_retries=engine.retries,
+            max_restarts=0,
             max_concurrency=capacity,
         )
         self._capacity = capacity
         self._workers: list[Worker] = []
+        self._spare = SPARE
         for _ in range(math.ceil(slots / capacity)):
             self._start_worker()
 
@@ -222,7 +221,7 @@ class RayExecutor:
             while self._queued and worker.ready and len(worker.jobs) < worker.capacity:
                 job = self._queued.popleft()
                 worker.jobs[job.number] = time.monotonic()
-                self._when_done(worker.actor.run.remote(job, *self._given), worker, job.number)
+                self._when_done(worker.actor.run.remote(job), worker, job.number)
 
     def wait(self) -> Outcome:
         """Return the next outcome.
@@ -243,32 +242,52 @@ class RayExecutor:
                     asked = time.monotonic()
                 continue
             if worker not in self._workers:
-                continue  # stopped because its job took too long
+                continue  # it was replaced
             if number is None:
                 self._welcome(worker, done)
-            else:
-                started = worker.jobs.pop(number)
-                self._hand_out()
+                continue
+            outcome = self._outcome(worker, number, done)
+            self._hand_out()
+            if outcome is not None:
                 del self._jobs[number]
-                return self._outcome(number, done, time.monotonic() - started)
+                return outcome
 
     def _welcome(self, worker: Worker, done: Any) -> None:
         error = done.exception()
+        if isinstance(error, exceptions.ActorDiedError | exceptions.ActorUnavailableError) and self._spare > 0:
+            self._spare -= 1
+            self._replace(worker)
+            return
         reason = done.result() if error is None else f"could not be started ({_first_line(error)})."
         if reason is not None:
             raise EvaluationError(f"a worker {reason}")
         worker.ready = True
         self._hand_out()
 
-    def _outcome(self, number: int, done: Any, seconds: float) -> Outcome:
-        error = done.exception()
+    def _outcome(self, worker: Worker, number: int, done: Any) -> Outcome | None:
+        """Return what came of a job; None where its worker died and it waits for another."""
+        begun, error = worker.jobs.pop(number), done.exception()
         if error is None:
             outcome: Outcome = done.result()
             return outcome
         if isinstance(error, exceptions.RayTaskError):
             raise EvaluationError(f"evaluation {number} met a defect: {_first_line(error.cause or error)}.") from error
-        tries = f"{self._engine.retries + 1} time{'s' * (self._engine.retries > 0)}"
-        return Outcome(number, {}, f"the worker of evaluation {number} died {tries} ({_kind(error)}).", seconds)
+        self._replace(worker)
+        self._tries[number] += 1
+        if self._tries[number] <= self._engine.retries:
+            self._queued.appendleft(self._jobs[number])
+            return None
+        tries = f"{self._tries[number]} time{'s' * (self._tries[number] > 1)}"
+        sentence = f"the worker of evaluation {number} died {tries} ({type(error).__name__})."
+        return Outcome(number, {}, sentence, time.monotonic() - begun)
+
+    def _replace(self, worker: Worker) -> None:
+        """Start another worker in the place of one; jobs that it still has are given out again."""
+        with contextlib.suppress(exceptions.RayError):
+            ray.kill(worker.actor)
+        self._workers.remove(worker)
+        self._queued.extendleft(self._jobs[number] for number in worker.jobs)
+        self._start_worker()
 
     def _patience(self, asked: float) -> float:
         """Return for how long to wait for an event before looking at the clock."""
@@ -286,10 +305,8 @@ class RayExecutor:
         for worker in self._workers:
             for number, begun in worker.jobs.items():
                 if now - begun >= limit:
-                    ray.kill(worker.actor)
-                    self._workers.remove(worker)
-                    self._queued.extendleft(self._jobs[other] for other in worker.jobs if other != number)
-                    self._start_worker()
+                    del worker.jobs[number]
+                    self._replace(worker)
                     del self._jobs[number]
                     return Outcome(number, {}, f"evaluation {number} took longer than {limit:g} s.", now - begun)
         return None
@@ -310,10 +327,6 @@ class RayExecutor:
             with contextlib.suppress(exceptions.RayError):
                 ray.kill(worker.actor)
         self._workers.clear()
-
-
-def _kind(error: BaseException) -> str:
-    return type(error).__name__
 
 
 def _first_line(error: BaseException) -> str:

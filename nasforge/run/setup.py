@@ -13,6 +13,7 @@ from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
+from nasforge.run.executors import placed_target
 from nasforge.run.options import make, make_space, make_strategy, make_target
 from nasforge.run.plan import check_training
 from nasforge.run.progress import Listener
@@ -84,8 +85,9 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     table = None
     if settings.evaluation is not None:
         table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
-    target = given.target or make_target(settings.target.name, settings.target.options)
     _check_counts(space, settings)
+    target = given.target or make_target(settings.target.name, settings.target.options)
+    target = placed_target(target, settings, listener.note)
     listener.stage("latency", 1.0)
     predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
     listener.note(predictor.source)
