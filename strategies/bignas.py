@@ -103,6 +103,7 @@ class BigNAS(WeightSharing):
     distil: bool = True
     sandwich: bool = True
     retrain: ClassVar[bool] = False
+    different_paths: ClassVar[bool] = True
     _queue: list[Architecture] = field(default_factory=list, init=False, repr=False)
     _rated: list[tuple[float, Architecture]] = field(default_factory=list, init=False, repr=False)
     _asked: set[Architecture] = field(default_factory=set, init=False, repr=False)
@@ -133,12 +134,15 @@ class BigNAS(WeightSharing):
 
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return SGD or RMSProp; as every weight has a gradient through the biggest child, all decay once a step."""
-        net, found = modules["supernet"], self._set
+        net, found, decay = modules["supernet"], self._set, self._set.weight_decay
+        optimiser: torch.optim.Optimizer
         if found.optimiser == "sgd":
-            return {"weights": make_sgd(net, TrainConfig(lr=found.lr, weight_decay=found.weight_decay))}
-        parameters = net.parameters()
-        decay = found.weight_decay
-        return {"weights": torch.optim.RMSprop(parameters, found.lr, 0.9, 1e-3, weight_decay=decay, momentum=0.9)}
+            optimiser = make_sgd(net, TrainConfig(lr=found.lr, weight_decay=decay))
+        else:
+            optimiser = torch.optim.RMSprop(net.parameters(), found.lr, 0.9, 1e-3, weight_decay=decay, momentum=0.9)
+        if found.clip:
+            optimiser.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_value_(net.parameters(), found.clip))
+        return {"weights": optimiser}
 
     def phases(self) -> list[Phase]:
         """Return the single stage."""
@@ -164,8 +168,6 @@ class BigNAS(WeightSharing):
                         soft_cross_entropy(logits, teacher) if self.distil else context.loss(logits, targets)
                     )
         merge_views(views)
-        if self._set.clip:
-            torch.nn.utils.clip_grad_value_(self._net.parameters(), self._set.clip)
         context.update("weights", self._rate(context))
         return {"loss": float(loss.detach())}
 

@@ -52,7 +52,8 @@ class Context(Protocol):
         phase_step: number of the step within its phase, counted from 0.
         steps_per_epoch: steps in which the training images are seen once.
         progress: share of the phase that is done, 0 <= progress < 1.
-        rng: generator of (seed, "step", step): the same for every worker and after a resume.
+        rng: generator of (seed, "step", step): the same after a resume, and the same on every worker, unless the run
+            asks for different paths and the strategy allows it.
     """
 
     problem: Problem
@@ -65,7 +66,10 @@ class Context(Protocol):
     rng: np.random.Generator
 
     def train_batch(self) -> Batch:
-        """Return the next augmented batch of the `train` split; every call counts as one pass of images."""
+        """Return the next augmented batch of the `train` split; every call counts as one pass of images.
+
+        On several workers it is this worker's part of the batch.
+        """
         ...
 
     def valid_batch(self) -> Batch:
@@ -77,17 +81,27 @@ class Context(Protocol):
         ...
 
     def metrics(self, outputs: Any, targets: torch.Tensor) -> dict[str, float]:
-        """Return the task's metrics of one batch, such as `accuracy` and `nll`."""
+        """Return the task's metrics of one batch, such as `accuracy` and `nll`; on several workers, of all its parts.
+
+        What is learnt from metrics (baselines, controllers) so stays equal on all workers.
+        """
         ...
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Accumulate gradients; raise DivergedError where the loss is NaN or infinite."""
+        """Accumulate gradients of a loss that is a mean over the batch taken last.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite. On several workers all of them raise, at the next `metrics` or
+                `update`, or at the end of the step.
+        """
         ...
 
     def update(self, optimiser: str, rate: float = 1.0) -> None:
         """Step the named optimiser with its learning rate scaled by `rate`, then set its gradients to None.
 
-        On several workers the gradients are averaged first; parameters without a gradient are left alone.
+        On several workers the gradients are averaged first; parameters without a gradient are left alone. What changes
+        gradients in other ways than linearly (clipping) belongs into a step hook of the optimiser
+        (`register_step_pre_hook`), which sees the averaged ones.
         """
         ...
 
@@ -104,10 +118,13 @@ class WeightSharing(Strategy):
     Class attributes:
         retrain: whether finalists are trained from scratch; False: they keep the inherited weights.
         evaluator: `shared`, so proposals are evaluated with inherited, recalibrated weights.
+        different_paths: whether each of several workers may draw its own paths in a step: `step` then sees another
+            `rng` on each, and all that it does to modules beside gradients must not depend on what was drawn.
     """
 
     evaluator: ClassVar[str] = "shared"
     retrain: ClassVar[bool] = True
+    different_paths: ClassVar[bool] = False
     _derived: list[Architecture] | None = None
 
     def setup(self, problem: Problem) -> None:

@@ -109,6 +109,14 @@ class PathSGD(torch.optim.SGD):
 
         return put_back
 
+    def leaves(self) -> list[torch.Tensor]:
+        """Return the views that were recorded since the last step, in the order of their use."""
+        return [leaf for _, _, leaf in self._views.used.values()]
+
+    def merge(self) -> None:
+        """Move the gradients of recorded views to their parameters, which are then stepped whole."""
+        merge_views(self._views)
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, those of views too, and which views were used."""
         super().zero_grad(set_to_none)
