@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of the run, or of a sweep.")],
+    storage: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it at run time
+        typer.Option(help="Where the run's evaluations are now, where not as its config.yaml says."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print result.json (sweep.yaml as JSON) and nothing else.")
     ] = False,
@@ -30,6 +34,6 @@ def resume(
     def start(listener: Listener) -> SearchResult:
         from nasforge.config.start import resume as resume_run
 
-        return resume_run(run, listener=listener)
+        return resume_run(run, storage=storage, listener=listener)
 
     return run_and_report(start, as_json)

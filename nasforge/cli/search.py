@@ -29,6 +29,7 @@ def search(
     budget: Annotated[Text, typer.Option(help="quick, NNmin, NN-evaluations or NN-epochs.")] = None,
     workers: Annotated[Optional[int], typer.Option(help="Evaluations at a time; more than one run on Ray.")] = None,  # noqa: UP045 - as above
     ray: Annotated[Text, typer.Option(help="Address of a Ray cluster: auto, host:port or ray://host:port.")] = None,
+    storage: Annotated[Text, typer.Option(help="Database for the evaluations, in the place of study.log.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,  # noqa: UP045 - as above
     out: Annotated[Text, typer.Option(help="Run folder; a new one below runs/ without.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json and nothing else.")] = False,
@@ -46,6 +47,7 @@ def search(
         "budget": budget,
         "workers": workers,
         "engine.address": ray,
+        "storage": storage,
         "seed": seed,
         "out": out,
     }

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasforge.config.written import read_settings
+from nasforge.config.written import read_settings, resolved_text
 from nasforge.errors import UsageError
 from nasforge.run.outcome import SearchResult
 from nasforge.run.progress import Listener
@@ -40,6 +40,7 @@ def search(
     finalists: int = 4,
     retrain: bool = True,
     seed: int = 0,
+    storage: str | None = None,
     out: str | Path | None = None,
     listener: Listener | None = None,
 ) -> SearchResult:
@@ -65,6 +66,8 @@ def search(
         finalists: how many architectures are measured at the end.
         retrain: whether the winner is trained; without, the run may end with the architecture alone.
         seed: of everything random.
+        storage: Optuna storage URL in the place of the journal `study.log`; `${oc.env:NAME}` in it stands for a
+            variable of the environment, and only that is written down.
         out: the run folder; a new one below `runs` without.
         listener: hears of progress.
 
@@ -91,11 +94,18 @@ def search(
             "finalists": finalists,
             "retrain": retrain,
             "seed": seed,
+            "storage": None if storage is None else resolved_text(storage),
             "out": None if out is None else str(out),
         }
     )
     given = Given(source=source, **objects)
-    return run_search(settings, listener=listener, given=given, write_report=partial(write_report, space=given.space))
+    return run_search(
+        settings,
+        config={**settings.to_json(), "storage": storage},
+        listener=listener,
+        given=given,
+        write_report=partial(write_report, space=given.space),
+    )
 
 
 def resume(
@@ -106,12 +116,28 @@ def resume(
     target: Any = None,
     data: Any = None,
     task: Any = None,
+    storage: str | None = None,
     listener: Listener | None = None,
 ) -> SearchResult:
-    """Carry on a stopped run; give again what was given as objects when it was started."""
+    """Carry on a stopped run; give again what was given as objects when it was started.
+
+    Args:
+        run: its folder.
+        space: the space, where it was given as an object.
+        strategy: as `space`.
+        target: as `space`.
+        data: as `space`.
+        task: as `space`.
+        storage: where the run's evaluations are now, where not as `config.yaml` says.
+        listener: hears of progress.
+    """
     given = Given(space=space, strategy=strategy, source=data, target=target, task=task)
     return resume_run(
-        run, read_settings, listener=listener, given=given, write_report=partial(write_report, space=given.space)
+        run,
+        partial(read_settings, storage=storage),
+        listener=listener,
+        given=given,
+        write_report=partial(write_report, space=given.space),
     )
 
 

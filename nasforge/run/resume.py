@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from nasforge.run.result import FILE
 from nasforge.run.search import Search, WriteReport
 from nasforge.run.settings import Settings
 from nasforge.run.setup import Given, set_up
+from nasforge.run.store import check_storage_of
 
 REPORT: Final = "report.html"
 ReadSettings = Callable[[Path], Settings]
@@ -53,6 +55,7 @@ def resume_run(
                 if write_report is not None and not opened.file(REPORT).exists():
                     write_report(opened.path)
                 return result
+        settings = replace(settings, storage=check_storage_of(opened, settings.storage))
         with engine_running(settings):
             setup = set_up(settings, given or Given(), heard)
             return Search(setup, opened, heard, write_report).run()

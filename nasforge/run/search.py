@@ -31,7 +31,7 @@ from nasforge.run.result import write_result
 from nasforge.run.settings import Settings
 from nasforge.run.setup import Given, Setup, set_up
 from nasforge.run.shared_training import SharedTraining, make_shared_training
-from nasforge.run.store import STUDY, StudyStore, directions_of
+from nasforge.run.store import STUDY, StudyStore, check_storage, directions_of, open_store
 from nasforge.strategy import Evaluation, WeightSharing
 
 SNAPSHOT_EVERY: Final = 50
@@ -60,6 +60,7 @@ def run_search(
         InfeasibleError: nothing in the space meets the limits.
         RunFolderError: the folder is in use, or not empty, or cannot be written.
     """
+    check_storage(settings.storage)
     with listening(listener) as heard, engine_running(settings):
         setup = set_up(settings, given or Given(), heard)
         name = f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
@@ -94,10 +95,11 @@ class Search:
         """Search from where the folder stands to the end."""
         self._listener.opened(self._folder.path)
         setup = self._setup
-        store = StudyStore(self._folder.file(STUDY), setup.space, directions_of(setup.problem.objectives))
+        store = self._open_store()
         try:
             training = self._train_shared() if isinstance(setup.strategy, WeightSharing) else None
             evaluations = self._evaluate(training, store)
+            store.keep_copy(self._folder.file(STUDY), evaluations)
             ranking = ranked(evaluations, setup.problem)
             if not ranking:
                 raise nothing_found(evaluations, setup.problem)
@@ -109,6 +111,18 @@ class Search:
         finally:
             store.close()
         return self._finish(evaluations, finalists, delivered, delivery)
+
+    def _open_store(self) -> StudyStore:
+        setup, settings = self._setup, self._setup.settings
+        directions = directions_of(setup.problem.objectives)
+        return open_store(
+            self._folder,
+            settings.storage,
+            setup.space,
+            directions,
+            wait=settings.storage_wait,
+            note=self._listener.note,
+        )
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._begun

@@ -10,7 +10,7 @@ from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.goals import Constraint
 from nasforge.goals.quantity import count, milliseconds
 from nasforge.run.budget import Budget
-from nasforge.run.engine import Engine
+from nasforge.run.engine import Engine, seconds
 
 LIMITS: Final = {"latency": "latency_ms_predicted", "params": "params", "macs": "macs"}
 
@@ -93,6 +93,7 @@ class Settings:
         workers: evaluations at a time; part of what a run is, since a strategy hears of fewer before it proposes.
         engine: how Ray is used where there is more than one worker, or an address.
         storage: Optuna storage URL in the place of the journal `study.log`.
+        storage_wait: seconds a run waits for a storage that is away before it stops.
         tracking: who else hears of the run, such as `{"mlflow": "sqlite:///mlflow.db"}`.
         out: the run folder; None: a new one below `runs`.
     """
@@ -113,6 +114,7 @@ class Settings:
     workers: int = 1
     engine: Engine = field(default_factory=Engine)
     storage: str | None = None
+    storage_wait: float = 60.0
     tracking: Mapping[str, Any] = field(default_factory=dict)
     out: str | None = None
 
@@ -151,6 +153,7 @@ class Settings:
             workers=_whole(given, "workers", default.workers, least=1),
             engine=Engine.read(given.get("engine") or {}),
             storage=_text(given, "storage"),
+            storage_wait=seconds(given.get("storage_wait", default.storage_wait), "storage_wait"),
             tracking=dict(given.get("tracking") or {}),
             out=given.get("out"),
         )
@@ -174,6 +177,7 @@ class Settings:
             "workers": self.workers,
             "engine": self.engine.to_json(),
             "storage": self.storage,
+            "storage_wait": self.storage_wait,
             "tracking": dict(self.tracking),
             "out": self.out,
         }

@@ -5,8 +5,9 @@
 
 from nasforge.run.store.base import MemoryStore, Store, directions_of
 from nasforge.run.store.journal import repair_journal
-from nasforge.run.store.opening import check_storage, open_store
+from nasforge.run.store.opening import check_storage, check_storage_of, open_store
 from nasforge.run.store.study import NAME, STUDY, StudyStore
+from nasforge.run.store.url import absolute
 
 __all__ = [
     "NAME",
@@ -14,7 +15,9 @@ __all__ = [
     "MemoryStore",
     "Store",
     "StudyStore",
+    "absolute",
     "check_storage",
+    "check_storage_of",
     "directions_of",
     "open_store",
     "repair_journal",

@@ -49,6 +49,22 @@ def check_storage(storage: str | None) -> None:
         engine.dispose()
 
 
+def check_storage_of(folder: RunFolder, storage: str | None) -> str | None:
+    """Return the storage of a run that is resumed, checked; the path of an SQLite file as seen from where it started.
+
+    Args:
+        folder: of the run.
+        storage: in its settings.
+
+    Raises:
+        UsageError, RunFolderError, DamagedError: as `check_storage`.
+    """
+    if storage is not None and absolute(storage) != storage:
+        storage = str(_read(folder).get("storage", storage))
+    check_storage(storage)
+    return storage
+
+
 def open_store(
     folder: RunFolder,
     storage: str | None,
@@ -83,13 +99,10 @@ def open_store(
                 f"the evaluations of '{folder.path}' are in its {STUDY}; leave --storage away to go on with the run."
             )
         known = {"study": f"{folder.path.absolute().name}-{uuid.uuid4().hex[:12]}", "made": False}
-    elif absolute(storage) != storage and str(known["storage"]).startswith("sqlite"):
-        storage = str(known["storage"])  # as seen from the folder the run was started in
-    known["storage"] = told(parse_url(absolute(storage)))
+    storage = absolute(storage)
+    known["storage"] = told(parse_url(storage))
     write_json(folder.file(FILE), known)
-    store = StudyStore(
-        absolute(storage), space, directions, known["study"], made=bool(known["made"]), wait=wait, note=note
-    )
+    store = StudyStore(storage, space, directions, known["study"], made=bool(known["made"]), wait=wait, note=note)
     try:
         write_json(folder.file(FILE), {**known, "made": True})
     except RunFolderError:
