@@ -140,7 +140,7 @@ class GridSweeper(Sweeper):
             listener = self._task.listener if isinstance(self._task, Runner) else Printed()
             try:
                 with _told(folder, listener):
-                    self._prepare([found for found in settings.values() if isinstance(found, Settings)], listener)
+                    self._prepare([settings[each.name] for each in todo], listener)
                     self._launch(folder, todo)
             except BaseException:
                 folder.end("interrupted")
@@ -163,13 +163,14 @@ class GridSweeper(Sweeper):
         except (HydraException, OmegaConfBaseException) as error:
             return UsageError(f"{member.name} does not compose: {str(error).strip().splitlines()[0].rstrip('.')}.")
 
-    def _prepare(self, settings: Sequence[Settings], listener: Listener) -> None:
+    def _prepare(self, settings: Sequence[Settings | UsageError], listener: Listener) -> None:
         """Measure the devices' profiles before members run at the same time and disturb each other."""
         assert self.config is not None
         if "joblib" not in str(self.config.hydra.launcher.get("_target_")):
             return
         seen = set()
         for each in settings:
+            assert isinstance(each, Settings)
             key = str((each.space, each.target, each.data, each.data_options))
             if key not in seen:
                 seen.add(key)

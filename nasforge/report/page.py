@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import re
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from nasforge.report.contents import Contents, read_contents
 from nasforge.report.drawing import draw
 from nasforge.report.headline import headline, title
-from nasforge.report.markup import Content, Markup, element, escaped, joined
+from nasforge.report.markup import Content, Markup, element, joined
 from nasforge.report.origin import how_it_was_made
 from nasforge.report.plots import figures
 from nasforge.report.results import decisions, evaluations, figures_of_best, finalists
-from nasforge.run.atomic import finite, write_text
+from nasforge.report.template import filled, plot_boxes, section
+from nasforge.run.atomic import write_text
 from nasforge.space import SearchSpace
 
 FILE: Final = "report.html"
-_PLACE: Final = re.compile(r"<!--(\w+)-->")
 _PLOTS: Final = {
     "pareto": "Every evaluation of the search, the ones that no other beats, and the one that was chosen.",
     "curve": "The best found so far, with what each evaluation found.",
@@ -52,46 +46,17 @@ def write_report(folder: str | Path, space: SearchSpace | None = None) -> Path:
 def page(contents: Contents) -> str:
     """Return the page of a run."""
     plots = figures(contents)
-    parts: dict[str, str] = {
-        "title": escaped(f"{title(contents)} - nasforge"),
-        "style": _shipped("style.css"),
-        "body": joined([headline(contents), *_sections(contents, plots)]),
-        "figures": embedded_json(plots),
-        "plotly": _plotly() if plots else "",
-    }
-    # in one pass, so that nothing that was filled in is looked through again
-    return _PLACE.sub(lambda match: parts[match[1]], _shipped("page.html"))
-
-
-def embedded_json(value: Any) -> str:
-    """Return JSON that is safe inside a script element: nothing in it can end the element or open another."""
-    text = json.dumps(finite(value), ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return filled(title(contents), joined([headline(contents), *_sections(contents, plots)]), plots)
 
 
 def _sections(contents: Contents, plots: Mapping[str, Any]) -> list[Markup]:
     return [
-        _section("Finalists", finalists(contents)),
-        _section("Search", *_plots(plots), evaluations(contents)),
-        _section("Architecture", *_architecture(contents)),
-        _section("Figures of the chosen network", figures_of_best(contents)),
-        _section("How it was made", how_it_was_made(contents)),
+        section("Finalists", finalists(contents)),
+        section("Search", *plot_boxes(plots, _PLOTS, "There is no evaluation to plot."), evaluations(contents)),
+        section("Architecture", *_architecture(contents)),
+        section("Figures of the chosen network", figures_of_best(contents)),
+        section("How it was made", how_it_was_made(contents)),
     ]
-
-
-def _section(name: str, *content: Content) -> Markup:
-    return element("section", element("h2", name), *content)
-
-
-def _plots(plots: Mapping[str, Any]) -> list[Markup]:
-    if not plots:
-        return [element("p", "There is no evaluation to plot.", class_="missing")]
-    boxes = [
-        element("figure", element("div", "", id=name, class_="plot"), element("figcaption", _PLOTS[name]))
-        for name in plots
-    ]
-    text = "The plots need JavaScript; their figures are in the tables."
-    return [element("div", *boxes, class_="plots"), element("noscript", element("p", text, class_="missing"))]
 
 
 def _architecture(contents: Contents) -> list[Content]:
@@ -105,15 +70,3 @@ def _architecture(contents: Contents) -> list[Content]:
     if contents.best is not None:
         parts += [element("h3", "Decisions"), decisions(contents.best)]
     return parts
-
-
-@cache
-def _plotly() -> str:
-    """Return plotly.js, compressed: the page has 2 MB instead of 5."""
-    from plotly.offline import get_plotlyjs
-
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
-
-
-def _shipped(name: str) -> str:
-    return (resources.files("nasforge.report") / name).read_text(encoding="utf-8")

@@ -52,7 +52,7 @@ def pareto_figure(contents: Contents) -> Figure | None:
     winner = _winner(contents, metric, cost)
     if winner is not None:
         traces.append(winner)
-    layout = _layout(_COST_TITLES.get(cost, cost), metric)
+    layout = layout_of(_COST_TITLES.get(cost, cost), metric)
     if contents.limit_ms is not None and cost == PREDICTED:
         costs = [each.metrics[cost] for each in front] + [each.metrics[cost] for each in cloud]
         _mark_limit(layout, contents.limit_ms, costs)
@@ -70,7 +70,7 @@ def curve_figure(contents: Contents) -> Figure | None:
     values = [each.metrics[metric] for each in scored]
     failed = [each for each in contents.told if each.error is not None]
     best = _best_so_far(numbers, list(itertools.accumulate(values, better)), metric)
-    layout = _layout("evaluations done", metric)
+    layout = layout_of("evaluations done", metric)
     layout["xaxis"] |= {"rangemode": "tozero", "tickformat": ",d"} | ({"dtick": 1} if len(scored) <= 12 else {})
     shown = _thinned(scored)
     places = [each.number + 1 for each in shown]
@@ -195,7 +195,8 @@ def _texts(number: int | None, metrics: Mapping[str, float]) -> str:
     return "<br>".join([*([] if number is None else [f"evaluation {number}"]), *shown])
 
 
-def _layout(x: str, metric: str) -> Figure:
+def layout_of(x: str, metric: str) -> Figure:
+    """Return the layout of a plot of a metric in the search against `x`, in the style of the page."""
     y = f"{escaped(words(metric))} in the search"
     percent = {"tickformat": ".3~%"} if is_share(metric) else {}
     return {
