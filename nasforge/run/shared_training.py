@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -113,6 +114,28 @@ def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu", team: Te
     pace = Pace([phase.share for phase in strategy.phases()], steps, plan.shared_seconds)
     streams = (BatchStream(loader, device, team.rank, team.size) for loader in (train, valid))
     return SharedTraining(strategy, setup.problem, setup.task, *streams, pace, seed, device, team)
+
+
+def train_shared(
+    setup: Setup, plan: Plan, training: SharedTraining, folder: Path, listener: Listener, save: Save
+) -> None:
+    """Train to the end, in this process or on as many workers of Ray as the settings say.
+
+    Args:
+        setup: of the search.
+        plan: how long to train.
+        training: where it stands; the end state afterwards.
+        folder: of the run.
+        listener: hears of every step.
+        save: takes checkpoints.
+    """
+    engine = setup.settings.engine
+    if setup.settings.distributed and (engine.address or (engine.train_workers or setup.settings.workers) > 1):
+        from nasforge.run.ray_train import train_on_ray
+
+        train_on_ray(setup, plan, training, folder / "ray_train", listener, save)
+    else:
+        training.run(listener, save)
 
 
 @final
