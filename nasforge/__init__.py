@@ -10,8 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nasforge.bench import Comparison, compare
     from nasforge.config.life import LatencyPrediction, classify, describe, export, measure, predict, train
     from nasforge.config.start import resume, search, write_report
+    from nasforge.config.sweep import sweep
     from nasforge.errors import (
         ArchitectureError,
         DamagedError,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from nasforge.run.matrix import compatibility
     from nasforge.run.outcome import SearchResult
     from nasforge.run.progress import Listener
+    from nasforge.run.sweep_folder import SweepResult
     from nasforge.run.training import Trained
     from nasforge.space import (
         Architecture,
@@ -59,8 +62,10 @@ if TYPE_CHECKING:
     from nasforge.targets.base import Measurement, Target
 
 _HOMES = {
+    "nasforge.bench": ("Comparison", "compare"),
     "nasforge.config.life": ("LatencyPrediction", "classify", "describe", "export", "measure", "predict", "train"),
     "nasforge.config.start": ("resume", "search", "write_report"),
+    "nasforge.config.sweep": ("sweep",),
     "nasforge.errors": (
         "ArchitectureError",
         "DamagedError",
@@ -86,6 +91,7 @@ _HOMES = {
     "nasforge.run.matrix": ("compatibility",),
     "nasforge.run.outcome": ("SearchResult",),
     "nasforge.run.progress": ("Listener",),
+    "nasforge.run.sweep_folder": ("SweepResult",),
     "nasforge.run.training": ("Trained",),
     "nasforge.space": (
         "Architecture",
@@ -113,6 +119,7 @@ __all__ = [
     "Architecture",
     "ArchitectureError",
     "Artifact",
+    "Comparison",
     "Constraint",
     "Context",
     "DamagedError",
@@ -144,6 +151,7 @@ __all__ = [
     "SpaceError",
     "SplitError",
     "Strategy",
+    "SweepResult",
     "Target",
     "TargetError",
     "TensorType",
@@ -155,6 +163,7 @@ __all__ = [
     "choice",
     "classify",
     "combine",
+    "compare",
     "compatibility",
     "describe",
     "export",
@@ -168,6 +177,7 @@ __all__ = [
     "search",
     "select",
     "subset",
+    "sweep",
     "train",
     "when",
     "write_report",

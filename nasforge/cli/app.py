@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from nasforge.cli.classify import classify
+from nasforge.cli.compare import compare
 from nasforge.cli.doctor import doctor
 from nasforge.cli.export import export
 from nasforge.cli.list import list_command
@@ -47,6 +48,7 @@ for name, command in {
     "classify": classify,
     "export": export,
     "report": report,
+    "compare": compare,
     "doctor": doctor,
 }.items():
     app.command(name)(command)  # type: ignore[type-var]  # functions of different signatures

@@ -18,7 +18,7 @@ PREDICTED: Final = "latency_ms_predicted"
 MANY: Final = 3000
 """More points than this are thinned evenly: the page stays light, and best and front are never thinned."""
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
-_COST_TITLES: Final = {PREDICTED: "predicted latency (ms)", "macs": "MACs", "params": "parameters"}
+COST_TITLES: Final = {PREDICTED: "predicted latency (ms)", "macs": "MACs", "params": "parameters"}
 
 Figure = dict[str, Any]
 
@@ -52,7 +52,7 @@ def pareto_figure(contents: Contents) -> Figure | None:
     winner = _winner(contents, metric, cost)
     if winner is not None:
         traces.append(winner)
-    layout = layout_of(_COST_TITLES.get(cost, cost), metric)
+    layout = layout_of(COST_TITLES.get(cost, cost), metric)
     if contents.limit_ms is not None and cost == PREDICTED:
         costs = [each.metrics[cost] for each in front] + [each.metrics[cost] for each in cloud]
         _mark_limit(layout, contents.limit_ms, costs)
