@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
@@ -23,10 +24,10 @@ from nasforge.run.load import save_model
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.setup import INHERITED, Setup
-from nasforge.run.shared_training import SharedTraining
+from nasforge.run.shared_training import CHECKPOINT_SECONDS, SharedTraining
 from nasforge.run.timing import fitting_epochs
 from nasforge.run.training import hear
-from nasforge.training import evaluate, train
+from nasforge.training import Training, evaluate
 
 if TYPE_CHECKING:
     from nasforge.space import Architecture
@@ -117,18 +118,33 @@ class Delivery:
         kind = f"retrained-{setup.space.network_id(architecture)}"
         module: nn.Module = build_network(setup.space.lower(architecture), seed=integer_seed(seed, "retrain"))
         kept = self._checkpoints.load(kind)
-        if kept is not None:
-            module.load_state_dict(kept["module"])
-            return module
         config = training_config(setup.settings.training, self._plan.retrain_epochs)
-        if self._plan.ends_by is not None:
+        if kept is not None:
+            config = dataclasses.replace(config, epochs=kept["epochs"])
+        elif self._plan.ends_by is not None:
             left = max(1.0, self._plan.ends_by - elapsed()) * share
             epochs = fitting_epochs(module, setup.source, setup.task, config, left)
             config = dataclasses.replace(config, epochs=epochs)
-        self._listener.stage("retraining", 1.0)
-        train(module, setup.source, setup.task, config, seed, hear(self._listener))
-        self._checkpoints.save(kind, {"module": module.state_dict()})
+        training = Training(module, setup.source, setup.task, config, seed)
+        if kept is not None:
+            training.load_state(kept["training"])
+        if training.step < training.total:
+            self._listener.stage("retraining", 1.0)
+            self._train(training, kind, config.epochs)
         return module
+
+    def _train(self, training: Training, kind: str, epochs: float) -> None:
+        """Train to the end, with a checkpoint now and then and at the end."""
+        listen = hear(self._listener, training.step)
+        while training.step < training.total:
+            begun = time.monotonic()
+
+            def on_step(done: float, figures: Mapping[str, float], begun: float = begun) -> bool:
+                listen(done, figures)
+                return time.monotonic() - begun > CHECKPOINT_SECONDS
+
+            training.run(on_step=on_step)
+            self._checkpoints.save(kind, {"training": training.state(), "epochs": epochs})
 
     def _write(self, finalist: Finalist) -> None:
         setup, module = self._setup, self._modules[id(finalist)]

@@ -95,9 +95,9 @@ def train_architecture(
         return Trained(folder.path, metrics)
 
 
-def hear(listener: Listener) -> Callable[[float, Mapping[str, float]], None]:
-    """Return a hook for the training loop that only listens."""
-    steps = itertools.count()
+def hear(listener: Listener, step: int = 0) -> Callable[[float, Mapping[str, float]], None]:
+    """Return a hook for the training loop that only listens; the next step has the number `step`."""
+    steps = itertools.count(step)
 
     def on_step(done: float, figures: Mapping[str, float]) -> None:
         listener.progress(done, figures)

@@ -21,6 +21,7 @@ from nasforge.run.store import StudyStore
 from nasforge.space import Input, SearchSpace, one_of
 from nasforge.tasks.dataset import DataSource
 from nasforge.testing.target import MemoryTarget
+from nasforge.training import Training
 
 pytestmark = pytest.mark.plugins
 
@@ -37,6 +38,7 @@ POINTS: tuple[tuple[object, str], ...] = (
     (StudyStore, "append"),
     (StudyStore, "load"),
     (SharedTraining, "_one_step"),
+    (Training, "_one_step"),
     (Checkpoints, "save"),
     (Checkpoints, "load"),
     (Delivery, "_write"),
@@ -69,6 +71,7 @@ def killed_at(number: int | None) -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nasforge.run.search.SNAPSHOT_EVERY", 2)
         patch.setattr("nasforge.run.shared_training.CHECKPOINT_SECONDS", -1.0)  # after every step
+        patch.setattr("nasforge.run.deliver.CHECKPOINT_SECONDS", -1.0)
         for owner, name in POINTS:
             patch.setattr(owner, name, wrapped(getattr(owner, name), f"{getattr(owner, '__name__', '')}.{name}"))
         yield passed
