@@ -46,7 +46,7 @@ class LogFile(Listener):
         """Write a sentence."""
         self._write(sentence)
 
-    def stopped(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Write what ended the run before its end."""
         self._end_stage()
         self._write(f"stopped by {type(error).__name__}: {error}")

@@ -1,10 +1,14 @@
-"""How a run says what it is doing: one interface for terminal, `log.txt`, TensorBoard and whatever comes."""
+"""How a run says what it is doing: one interface for terminal, `log.txt`, TensorBoard, MLflow and whatever comes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+if TYPE_CHECKING:
+    from nasforge.run.outcome import SearchResult
+    from nasforge.strategy.base import Evaluation
 
 
 class Listener(Protocol):
@@ -13,8 +17,20 @@ class Listener(Protocol):
     Methods must return at once. One that raises is not asked again, and the run goes on.
     """
 
+    def settled(self, settings: Mapping[str, Any]) -> None:
+        """What the run was asked to do, as plain data with passwords redacted; comes first."""
+        return
+
     def opened(self, folder: Path) -> None:
         """The run folder exists; from now on the run can be resumed."""
+        return
+
+    def restored(self, evaluations: Sequence[Evaluation]) -> None:
+        """A resumed run has these evaluations from before; they were told by `evaluated` then, or should have been."""
+        return
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """An evaluation has ended and is stored; one that failed has an error and no metrics."""
         return
 
     def stage(self, name: str, total: float | None) -> None:
@@ -36,6 +52,14 @@ class Listener(Protocol):
         """Something a person should know."""
         return
 
+    def finished(self, result: SearchResult) -> None:
+        """The run has ended well; all files are in its folder. A finished run that is resumed says it again."""
+        return
+
+    def failed(self, error: BaseException) -> None:
+        """The run has ended before its end, by an error or an interruption; it may be resumed."""
+        return
+
     def closed(self) -> None:
         """The run has ended, well or not; let go of files."""
         return
@@ -54,9 +78,21 @@ class Several(Listener):
         """Take the listeners, heard in this order."""
         self._listeners = list(listeners)
 
+    def settled(self, settings: Mapping[str, Any]) -> None:
+        """Pass it on."""
+        self._tell("settled", settings)
+
     def opened(self, folder: Path) -> None:
         """Pass it on."""
         self._tell("opened", folder)
+
+    def restored(self, evaluations: Sequence[Evaluation]) -> None:
+        """Pass it on."""
+        self._tell("restored", evaluations)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Pass it on."""
+        self._tell("evaluated", evaluation)
 
     def stage(self, name: str, total: float | None) -> None:
         """Pass it on."""
@@ -73,6 +109,14 @@ class Several(Listener):
     def note(self, sentence: str) -> None:
         """Pass it on."""
         self._tell("note", sentence)
+
+    def finished(self, result: SearchResult) -> None:
+        """Pass it on."""
+        self._tell("finished", result)
+
+    def failed(self, error: BaseException) -> None:
+        """Pass it on."""
+        self._tell("failed", error)
 
     def closed(self) -> None:
         """Pass it on."""

@@ -44,18 +44,20 @@ def resume_run(
         RunFolderError: no run is there, or it is still going.
         DamagedError: its files cannot be read.
     """
-    with RunFolder.open(folder) as opened, listening(listener) as heard:
+    with RunFolder.open(folder) as opened:
         settings = read_settings(opened.path)
-        if opened.file(FILE).exists():
-            try:
-                result = SearchResult.read(opened.path)
-            except DamagedError as error:
-                heard.note(f"{error} It is made again.")
-            else:
-                if write_report is not None and not opened.file(REPORT).exists():
-                    write_report(opened.path)
-                return result
-        settings = replace(settings, storage=check_storage_of(opened, settings.storage))
-        with engine_running(settings):
-            setup = set_up(settings, given or Given(), heard)
-            return Search(setup, opened, heard, write_report).run()
+        with listening(listener, settings) as heard:
+            if opened.file(FILE).exists():
+                try:
+                    result = SearchResult.read(opened.path)
+                except DamagedError as error:
+                    heard.note(f"{error} It is made again.")
+                else:
+                    if write_report is not None and not opened.file(REPORT).exists():
+                        write_report(opened.path)
+                    heard.finished(result)
+                    return result
+            settings = replace(settings, storage=check_storage_of(opened, settings.storage))
+            with engine_running(settings):
+                setup = set_up(settings, given or Given(), heard)
+                return Search(setup, opened, heard, write_report).run()

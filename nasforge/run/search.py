@@ -30,7 +30,7 @@ from nasforge.run.record import result_document
 from nasforge.run.result import write_result
 from nasforge.run.settings import Settings
 from nasforge.run.setup import Given, Setup, set_up
-from nasforge.run.shared_training import SharedTraining, make_shared_training
+from nasforge.run.shared_training import SharedTraining, make_shared_training, train_shared
 from nasforge.run.store import STUDY, StudyStore, check_storage, directions_of, open_store
 from nasforge.strategy import Evaluation, WeightSharing
 
@@ -61,7 +61,7 @@ def run_search(
         RunFolderError: the folder is in use, or not empty, or cannot be written.
     """
     check_storage(settings.storage)
-    with listening(listener) as heard, engine_running(settings):
+    with listening(listener, settings) as heard, engine_running(settings):
         setup = set_up(settings, given or Given(), heard)
         name = f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
         with RunFolder.create(settings.out, name) as folder:
@@ -141,7 +141,9 @@ class Search:
         self._begun -= training.elapsed
         if not training.done:
             with self._timed("shared_training"):
-                training.run(self._listener, self._checkpoints.save)
+                train_shared(
+                    self._setup, self._plan, training, self._folder.path, self._listener, self._checkpoints.save
+                )
         self._seconds["shared_training"] = round(training.elapsed, 3)
         return training
 
@@ -154,6 +156,8 @@ class Search:
             asking.restore(snapshot)
         asking.replay(stored)
         self._begun -= sum(each.seconds for each in stored) / setup.settings.workers
+        if stored:
+            self._listener.restored(stored)
         self._listener.stage("evaluating", plan.evaluations)
         best = Best(setup.problem, stored)
 
@@ -161,6 +165,7 @@ class Search:
             store.append(evaluation)
             stored.append(evaluation)
             self._listener.progress(len(stored), best.hear(evaluation))
+            self._listener.evaluated(evaluation)
             self._listener.figures("evaluations", evaluation.number, evaluation.metrics)
             if len(stored) % SNAPSHOT_EVERY == 0:
                 state = asking.snapshot()
@@ -187,4 +192,6 @@ class Search:
         write_result(self._folder.path, document)
         if self._write_report is not None:
             self._write_report(self._folder.path)
-        return SearchResult.read(self._folder.path)
+        result = SearchResult.read(self._folder.path)
+        self._listener.finished(result)
+        return result

@@ -11,6 +11,7 @@ from nasforge.goals import Constraint
 from nasforge.goals.quantity import count, milliseconds
 from nasforge.run.budget import Budget
 from nasforge.run.engine import Engine, seconds
+from nasforge.run.tracking import Tracking
 
 LIMITS: Final = {"latency": "latency_ms_predicted", "params": "params", "macs": "macs"}
 
@@ -94,7 +95,7 @@ class Settings:
         engine: how Ray is used where there is more than one worker, or an address.
         storage: Optuna storage URL in the place of the journal `study.log`.
         storage_wait: seconds a run waits for a storage that is away before it stops.
-        tracking: who else hears of the run, such as `{"mlflow": "sqlite:///mlflow.db"}`.
+        tracking: who else hears of the run: TensorBoard, MLflow.
         out: the run folder; None: a new one below `runs`.
     """
 
@@ -115,7 +116,7 @@ class Settings:
     engine: Engine = field(default_factory=Engine)
     storage: str | None = None
     storage_wait: float = 60.0
-    tracking: Mapping[str, Any] = field(default_factory=dict)
+    tracking: Tracking = field(default_factory=Tracking)
     out: str | None = None
 
     @property
@@ -154,7 +155,7 @@ class Settings:
             engine=Engine.read(given.get("engine") or {}),
             storage=_text(given, "storage"),
             storage_wait=seconds(given.get("storage_wait", default.storage_wait), "storage_wait"),
-            tracking=dict(given.get("tracking") or {}),
+            tracking=Tracking.read(given.get("tracking") or {}),
             out=given.get("out"),
         )
 
@@ -178,7 +179,7 @@ class Settings:
             "engine": self.engine.to_json(),
             "storage": self.storage,
             "storage_wait": self.storage_wait,
-            "tracking": dict(self.tracking),
+            "tracking": self.tracking.to_json(),
             "out": self.out,
         }
 
