@@ -25,6 +25,7 @@ import ray.train.torch
 
 from nasforge.errors import DivergedError, EvaluationError, NasforgeError, UsageError
 from nasforge.run.atomic import folder_error, write_text
+from nasforge.run.channel import Channel, Event
 from nasforge.run.distributed import RankLostError, Ranks, check_parts, check_paths_differ
 from nasforge.run.engine import Engine
 from nasforge.run.plan import Plan, training_config
@@ -40,7 +41,6 @@ TELL_SECONDS: Final = 0.25
 STOP_SECONDS: Final = 30.0  # after an interrupt, until the workers are given up
 TIMEOUT_SECONDS: Final = 600  # of a collective
 NAME: Final = "name"
-Event = tuple[str, tuple[Any, ...]]
 ENVIRONMENT: Final = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_METRICS_ENABLED": "0"}
 
 
@@ -54,36 +54,6 @@ class Work:
     checkpoints: RemoteCheckpoints
     state: Mapping[str, Any]
     save_every: float
-
-
-@final
-class Channel:
-    """The actor between the workers and the driver: events go one way, a wish to stop the other."""
-
-    def __init__(self) -> None:
-        """Start with nothing told."""
-        self._events: list[Event] = []
-        self._failure: NasforgeError | None = None
-        self._stopping = False
-
-    def tell(self, events: list[Event]) -> bool:
-        """Take events; return whether to stop."""
-        self._events += events
-        return self._stopping
-
-    def fail(self, error: NasforgeError) -> None:
-        """Take a failure that starting again would not mend: workers that are started again stop at once."""
-        self._failure = self._failure or error
-        self._stopping = True
-
-    def take(self) -> tuple[list[Event], NasforgeError | None]:
-        """Return the events since the last call, and what failed."""
-        events, self._events = self._events, []
-        return events, self._failure
-
-    def stop(self) -> None:
-        """Ask the workers to take a checkpoint and stop."""
-        self._stopping = True
 
 
 @final
