@@ -29,6 +29,13 @@ Found = TypeVar("Found")
 Note = Callable[[str], None]
 
 
+def make_engine(url: Any) -> Any:
+    """Return SQLAlchemy's engine, whose connections Optuna uses and which is there to be closed where it fails."""
+    import sqlalchemy
+
+    return sqlalchemy.create_engine(url, pool_pre_ping=True, connect_args=connect_arguments(url))
+
+
 def connect_arguments(url: Any) -> dict[str, Any]:
     """Return what the driver of a database is told, beyond the URL."""
     if url.get_backend_name() == "sqlite":
@@ -66,12 +73,14 @@ class DatabaseTrials:
         self._where, self._token = told(self._url), uuid.uuid4().hex
         self._count: int | None = None
         check_driver(self._url)
+        self._engine = make_engine(self._url)
         try:
             self._storage = self._connect(made)
             self._study_id = self._find(directions, made)
             self._alone = alone(self._storage.engine, study, self._where)
             self._alone.hold()
         except Exception as error:
+            self._engine.dispose()
             raise failure(self._url, error) from error
 
     def append(self, trial: Any) -> None:
@@ -107,7 +116,7 @@ class DatabaseTrials:
         """Give back the study and every connection."""
         self._alone.release()
         self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._engine.dispose()
 
     def _add(self, trial: Any, place: int) -> None:
         self._alone.hold()
@@ -168,10 +177,9 @@ class DatabaseTrials:
         if made and file is not None:
             self._check_file(file)
         address = self._url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-        arguments = {"pool_pre_ping": True, "connect_args": connect_arguments(self._url)}
         for left in reversed(range(MAKING_TRIES)):
             try:
-                storage = optuna.storages.RDBStorage(address, dict(arguments), skip_table_creation=made)
+                storage = optuna.storages.RDBStorage(address, {"pool": self._engine.pool}, skip_table_creation=made)
             except sqlalchemy.exc.SQLAlchemyError as error:
                 if made or not left or not _made_by_another(error):
                     raise
@@ -187,19 +195,13 @@ class DatabaseTrials:
         Raises:
             DamagedError: it is not.
         """
-        import sqlalchemy
-
         if not file.is_file() or file.stat().st_size == 0:
             raise DamagedError(
                 f"'{file}', which holds the evaluations of the run, is missing or empty; bring it back, or say where "
                 "it is with --storage."
             )
-        engine = sqlalchemy.create_engine(self._url, connect_args=connect_arguments(self._url))
-        try:
-            with engine.connect() as connection:
-                said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
-        finally:
-            engine.dispose()
+        with self._engine.connect() as connection:
+            said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
         if said != "ok":
             raise DamagedError(
                 f"'{file}', which holds the evaluations of the run, is damaged ({said}); bring back a copy of it, "

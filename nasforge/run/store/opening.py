@@ -10,7 +10,7 @@ from typing import Any, Final
 from nasforge.errors import DamagedError, RunFolderError, UsageError
 from nasforge.run.atomic import write_json
 from nasforge.run.folder import RunFolder
-from nasforge.run.store.database import connect_arguments
+from nasforge.run.store.database import make_engine
 from nasforge.run.store.failure import check_driver, failure
 from nasforge.run.store.study import STUDY, StudyStore
 from nasforge.run.store.url import absolute, parse_url, sqlite_file, told
@@ -29,8 +29,6 @@ def check_storage(storage: str | None) -> None:
     """
     if storage is None:
         return
-    import sqlalchemy
-
     url = parse_url(storage)
     check_driver(url)
     file = sqlite_file(url)
@@ -38,7 +36,7 @@ def check_storage(storage: str | None) -> None:
         if not file.parent.is_dir():
             raise UsageError(f"storage was given '{storage}', and there is no folder '{file.parent}'; make it first.")
         return
-    engine = sqlalchemy.create_engine(url, connect_args=connect_arguments(url))
+    engine = make_engine(url)
     try:
         with engine.connect() as connection:
             if file is not None:
