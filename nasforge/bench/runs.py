@@ -108,7 +108,7 @@ def _folders(paths: Sequence[Path], notes: list[str]) -> list[Path]:
                     found.append(path / member.name)
                 else:
                     why = f": {member.error}" if member.error else ""
-                    notes.append(f"member '{member.name}' of '{path}' has {member.status}{why}, and is left out.")
+                    notes.append(f"member '{member.name}' of '{path}' is left out; its status is {member.status}{why}")
         elif (path / CONFIG).is_file() or (path / RESULT).is_file():
             found.append(path)
         else:

@@ -44,12 +44,17 @@ def comparison_page(document: Document) -> str:
         [
             _header(document, name),
             section("Configurations", summary_table(document)),
-            section("Paired with the baseline", *_pairs(document)),
-            section("Curves and fronts", *plot_boxes(plots, _CAPTIONS, "There is nothing to plot.")),
+            section("Paired with the baseline", *_pairs(document), *_boxes(plots, "differences")),
+            section("Curves and fronts", *_boxes(plots, "curves", "fronts")),
             section("Runs", _runs(document)),
         ]
     )
     return filled(name, body, plots, shipped("comparison.css"))
+
+
+def _boxes(plots: Mapping[str, Any], *names: str) -> list[Markup]:
+    shown = {name: plots[name] for name in names if name in plots}
+    return plot_boxes(shown, _CAPTIONS, "There is nothing to plot.")
 
 
 def _header(document: Document, name: str) -> Markup:
@@ -80,7 +85,7 @@ def summary_table(document: Document) -> Markup:
     metric = document["metric"]
     header = ["configuration", "seeds", words(metric), "best", "latency", "time", "evaluations", "hypervolume"]
     rows = [element("tr", *_cells(document, each)) for each in document["configurations"]]
-    return joined([table(header, rows), _reference(document)])
+    return joined([table(header, rows, class_="compared"), _reference(document)])
 
 
 def _cells(document: Document, each: Document) -> list[Markup]:
@@ -143,8 +148,9 @@ def _reference(document: Document) -> Markup:
 def _pairs(document: Document) -> list[Content]:
     if not document["pairs"]:
         return [element("p", "There is no other configuration to pair with the baseline.", class_="missing")]
-    header = ["configuration", "figure", "pairs", "mean difference", "better", "worse", "equal", "seeds left out"]
-    return [table(header, [_pair(each) for each in document["pairs"]])]
+    left_out = element("th", "seeds left out", scope="col", class_="text")
+    header = ["configuration", "figure", "pairs", "mean difference", "better", "worse", "equal", left_out]
+    return [table(header, [_pair(each) for each in document["pairs"]], class_="compared")]
 
 
 def _pair(pair: Document) -> list[Content]:
@@ -161,7 +167,7 @@ def _pair(pair: Document) -> list[Content]:
         str(0 if difference is None else len(difference["values"])),
         with_interval(pair["metric"], difference, signed=True),
         *counts,
-        "; ".join(missing) or "none",
+        element("td", "; ".join(missing) or "none", class_="text"),
     ]
 
 
@@ -173,4 +179,5 @@ def _runs(document: Document) -> Markup:
             label = element("th", each["label"], scope="row", class_="text")
             value = quantity(document["metric"], values.get(seed))
             rows.append([label, str(seed), value, element("td", element("code", folder), class_="text")])
-    return table(["configuration", "seed", words(document["metric"]), "folder"], rows)
+    folder = element("th", "folder", scope="col", class_="text")
+    return table(["configuration", "seed", words(document["metric"]), folder], rows)

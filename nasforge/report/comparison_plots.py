@@ -120,6 +120,8 @@ def differences_figure(document: Document) -> Figure | None:
     if not pairs:
         return None
     layout = layout_of(f"{words(metric)}, minus that of {document['baseline']}", metric)
+    layout["height"] = 150 + 46 * len(pairs)
+    layout["legend"] = {"orientation": "v", "x": 1.02, "y": 1}
     layout["xaxis"] |= {"zeroline": True, "zerolinecolor": "--muted", **_percent(metric)}
     names = [str(escaped(each["label"])) for each in pairs]
     layout["yaxis"] = {"automargin": True, "tickcolor": "--rule", "gridcolor": "--grid", "autorange": "reversed"}

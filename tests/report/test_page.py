@@ -21,8 +21,8 @@ from nasforge.report import write_report
 from nasforge.report.contents import read_contents
 from nasforge.report.markup import element
 from nasforge.report.origin import search_command
-from nasforge.report.template import embedded_json
 from nasforge.report.plots import figures
+from nasforge.report.template import embedded_json
 from nasforge.run.folder import RunFolder
 from nasforge.run.result import read_result
 from nasforge.run.settings import Settings
