@@ -40,7 +40,10 @@ def search(
     finalists: int = 4,
     retrain: bool = True,
     seed: int = 0,
+    workers: int | None = None,
+    engine: Mapping[str, Any] | None = None,
     storage: str | None = None,
+    tracking: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     listener: Listener | None = None,
 ) -> SearchResult:
@@ -66,8 +69,11 @@ def search(
         finalists: how many architectures are measured at the end.
         retrain: whether the winner is trained; without, the run may end with the architecture alone.
         seed: of everything random.
+        workers: evaluations at a time; more than one run on Ray.
+        engine: how Ray is used, such as `{"address": "auto", "cpus": 2}`; see `nasforge.run.engine.Engine`.
         storage: Optuna storage URL in the place of the journal `study.log`; `${oc.env:NAME}` in it stands for a
             variable of the environment, and only that is written down.
+        tracking: who else hears of the run, such as `{"mlflow": "sqlite:///mlflow.db"}`.
         out: the run folder; a new one below `runs` without.
         listener: hears of progress.
 
@@ -94,6 +100,9 @@ def search(
             "finalists": finalists,
             "retrain": retrain,
             "seed": seed,
+            "workers": workers,
+            "engine": dict(engine or {}),
+            "tracking": dict(tracking or {}),
             "storage": None if storage is None else resolved_text(storage),
             "out": None if out is None else str(out),
         }

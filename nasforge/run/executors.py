@@ -4,29 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from nasforge.run.local import Evaluate, Executor, LocalExecutor
-from nasforge.run.settings import Settings
+from nasforge.run.settings import ALL_WORKERS, Settings
 from nasforge.targets.base import Target
 
 HERE: Final = "here"
 
 
 @contextmanager
-def engine_running(settings: Settings) -> Iterator[None]:
-    """Have Ray at hand while a run that needs it lasts.
+def engine_running(settings: Settings) -> Iterator[Settings]:
+    """Have Ray at hand while a run that needs it lasts; give the settings with the number of workers that it has.
 
     Raises:
         UsageError: there is none at the address, or it is of another version.
     """
     if not settings.distributed:
-        yield
+        yield settings
         return
-    from nasforge.run.ray import connected
+    from nasforge.run.ray import connected, room
 
     with connected(settings.engine, settings.workers):
-        yield
+        known = settings.workers != ALL_WORKERS
+        yield settings if known else replace(settings, workers=room(settings.engine))
 
 
 def make_executor(settings: Settings, measure: Evaluate, note: Callable[[str], Any]) -> Executor:

@@ -103,6 +103,20 @@ def check_resources(engine: Engine) -> None:
     )
 
 
+def room(engine: Engine) -> int:
+    """Return how many evaluations the nodes of the cluster have room for, at least one.
+
+    Raises:
+        UsageError: for none.
+    """
+    check_resources(engine)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # as above
+    wanted = demanded(engine)
+    if not wanted:
+        return len(nodes)
+    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in wanted.items()) for node in nodes)
+
+
 def demanded(engine: Engine) -> dict[str, float]:
     """Return what an evaluation asks for, by Ray's name of the resource."""
     wanted = {"CPU": engine.cpus, "GPU": engine.gpus, **engine.resources}

@@ -61,11 +61,11 @@ def run_search(
         RunFolderError: the folder is in use, or not empty, or cannot be written.
     """
     check_storage(settings.storage)
-    with listening(listener, settings) as heard, engine_running(settings):
-        setup = set_up(settings, given or Given(), heard)
+    with listening(listener, settings) as heard, engine_running(settings) as resolved:
+        setup = set_up(resolved, given or Given(), heard)
         name = f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
         with RunFolder.create(settings.out, name) as folder:
-            folder.write_config(dict(config or settings.to_json()))
+            folder.write_config({**(config or settings.to_json()), "workers": resolved.workers})
             return Search(setup, folder, heard, write_report).run()
 
 

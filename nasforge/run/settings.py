@@ -13,6 +13,7 @@ from nasforge.run.budget import Budget
 from nasforge.run.engine import Engine, seconds
 from nasforge.run.tracking import Tracking
 
+ALL_WORKERS: Final = 0
 LIMITS: Final = {"latency": "latency_ms_predicted", "params": "params", "macs": "macs"}
 
 
@@ -92,6 +93,7 @@ class Settings:
             with the architecture, for `nasforge train`.
         seed: of everything random.
         workers: evaluations at a time; part of what a run is, since a strategy hears of fewer before it proposes.
+            ALL_WORKERS: as many as a cluster has room for when the run begins.
         engine: how Ray is used where there is more than one worker, or an address.
         storage: Optuna storage URL in the place of the journal `study.log`.
         storage_wait: seconds a run waits for a storage that is away before it stops.
@@ -122,7 +124,7 @@ class Settings:
     @property
     def distributed(self) -> bool:
         """Whether the run computes on Ray."""
-        return self.workers > 1 or self.engine.address is not None
+        return self.workers != 1 or self.engine.address is not None
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Settings:
@@ -140,6 +142,7 @@ class Settings:
             kind: Plug.read(given.get(kind, getattr(default, kind).name), kind)
             for kind in ("space", "strategy", "target", "task")
         }
+        engine = Engine.read(given.get("engine") or {})
         return cls(
             **plugs,
             data=str(given.get("data") or default.data),
@@ -151,8 +154,8 @@ class Settings:
             finalists=_whole(given, "finalists", default.finalists, least=1),
             retrain=_yes_or_no(given, "retrain", default.retrain),
             seed=_whole(given, "seed", default.seed, least=0),
-            workers=_whole(given, "workers", default.workers, least=1),
-            engine=Engine.read(given.get("engine") or {}),
+            workers=_workers(given, engine),
+            engine=engine,
             storage=_text(given, "storage"),
             storage_wait=seconds(given.get("storage_wait", default.storage_wait), "storage_wait"),
             tracking=Tracking.read(given.get("tracking") or {}),
@@ -175,13 +178,20 @@ class Settings:
             "finalists": self.finalists,
             "retrain": self.retrain,
             "seed": self.seed,
-            "workers": self.workers,
+            "workers": self.workers or None,
             "engine": self.engine.to_json(),
             "storage": self.storage,
             "storage_wait": self.storage_wait,
             "tracking": self.tracking.to_json(),
             "out": self.out,
         }
+
+
+def _workers(given: Mapping[str, Any], engine: Engine) -> int:
+    """Return how many evaluations at a time; where nothing is said, one here and all that fit on a cluster."""
+    if given.get("workers") is None:
+        return 1 if engine.address is None else ALL_WORKERS
+    return _whole(given, "workers", 1, least=1)
 
 
 def _whole(given: Mapping[str, Any], key: str, default: int, least: int) -> int:

@@ -18,7 +18,7 @@ from nasforge.hardware.predictor import LatencyPredictor
 from nasforge.run import ray as on_ray
 from nasforge.run.engine import Engine
 from nasforge.run.local import Job, LocalExecutor, Outcome
-from nasforge.run.ray import RayExecutor, connected
+from nasforge.run.ray import RayExecutor, connected, room
 from nasforge.run.ray_measure import RemoteTarget
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Target
@@ -183,6 +183,14 @@ def test_workers_of_another_version_are_named(
 def test_what_no_node_can_give_is_refused_at_once(cluster: Cluster, engine: Engine, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         on_cluster(lambda job: {}, engine)
+
+
+@pytest.mark.parametrize(
+    ("engine", "found"),
+    [(Engine(), 4), (Engine(cpus=2), 2), (Engine(cpus=0.5), 8), (Engine(resources={"target_cpu": 1}), 1)],
+)
+def test_a_cluster_has_room_for_what_its_nodes_have_room_for(cluster: Cluster, engine: Engine, found: int) -> None:
+    assert room(engine) == found
 
 
 def test_a_node_that_is_lost_loses_no_evaluation(cluster: Cluster, space: SearchSpace) -> None:
