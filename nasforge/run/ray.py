@@ -8,6 +8,7 @@ object store once, and read once by each worker.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import queue
@@ -49,6 +50,7 @@ def connected(engine: Engine, workers: int) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "namespace": NAMESPACE}
     if engine.address is None:
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it is this machine's own
         processors = max(os.cpu_count() or 1, math.ceil(workers * engine.cpus))
         ray.init(address="local", num_cpus=processors, include_dashboard=False, **quiet)
     else:
@@ -197,7 +199,8 @@ class RayExecutor:
         check_resources(engine)
         self.slots = slots
         self._engine, self._note = engine, note
-        self._given = ([ray.put(cloudpickle.dumps(measure))], worker_versions())
+        content = cloudpickle.dumps(measure)  # type: ignore[no-untyped-call]  # as above
+        self._given = ([ray.put(content)], worker_versions())
         self._events: queue.SimpleQueue[tuple[Worker, int | None, Any]] = queue.SimpleQueue()
         self._queued: deque[Job] = deque()
         self._jobs: dict[int, Job] = {}
