@@ -130,6 +130,7 @@ def write(url: str, study: str, count: str, folder: str) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_two_processes_that_make_the_tables_and_write_at_once_lose_and_double_nothing(
     postgresql: Any, url: str, tmp_path: Path
 ) -> None:
@@ -252,6 +253,7 @@ def hold(url: str, ready: str) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_driver_that_was_killed_holds_nobody_up(url: str, tmp_path: Path) -> None:
     holder = process("hold", url, tmp_path / "ready")
     wait_for(tmp_path / "ready")
@@ -296,10 +298,7 @@ def test_where_nothing_keeps_two_drivers_apart_the_order_of_the_trials_does(
     first.append(evaluation(0))
     assert second.load() == [evaluation(0)]
     second.append(evaluation(1))
-    if overtaking:
-        late = evaluation(1, metrics={"accuracy_valid": 0.5})
-    else:
-        late = evaluation(2, tell=1)
+    late = evaluation(1, metrics={"accuracy_valid": 0.5}) if overtaking else evaluation(2, tell=1)
     with pytest.raises(RunFolderError, match="was written to by another run, which stored evaluation 1"):
         first.append(late)
     assert second.load() == [evaluation(0), evaluation(1)]
@@ -347,6 +346,7 @@ def told(evaluations: list[Evaluation]) -> list[Any]:
 
 
 @pytest.mark.plugins
+@pytest.mark.slow
 def test_a_search_that_is_killed_and_resumed_gives_what_the_journal_gives(
     search_small: Search,
     small_space: SearchSpace,
@@ -369,9 +369,10 @@ def test_a_search_that_is_killed_and_resumed_gives_what_the_journal_gives(
         append(store, each)
 
     storage = url.replace(url.split(":")[2].split("@")[0], "${oc.env:RUNS_PASSWORD}")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(StudyStore, "append", killing)
-        search_small(**given, storage=storage)
+        with pytest.raises(Killed):
+            search_small(**given, storage=storage)
     folder = tmp_path / "run"
     assert storage in (folder / "config.yaml").read_text()
     assert not (folder / "study.log").exists()

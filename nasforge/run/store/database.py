@@ -201,7 +201,7 @@ class DatabaseTrials:
                 "it is with --storage."
             )
         with self._engine.connect() as connection:
-            said = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+            said = " ".join(str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()).split())
         if said != "ok":
             raise DamagedError(
                 f"'{file}', which holds the evaluations of the run, is damaged ({said}); bring back a copy of it, "
