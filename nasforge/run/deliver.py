@@ -135,7 +135,7 @@ class Delivery:
 
     def _train(self, training: Training, kind: str, epochs: float) -> None:
         """Train to the end, with a checkpoint now and then and at the end."""
-        listen = hear(self._listener, training.step)
+        listen = hear(self._listener, training.step, kind.replace("retrained-", "retraining/"))
         while training.step < training.total:
             begun = time.monotonic()
 

@@ -42,8 +42,9 @@ class Listener(Protocol):
         return
 
     def figures(self, part: str, step: int, values: Mapping[str, float]) -> None:
-        """Figures worth keeping: of a step of `shared_training` or `retraining`, or of one of the `evaluations`.
+        """Figures worth keeping: of a step of `shared_training`, of `retraining/<network id>`, or of an evaluation.
 
+        Evaluations are of the part `evaluations`, their number is the step; `evaluated` tells of them too.
         Steps count from 0 within the part; a resumed run may repeat some.
         """
         return

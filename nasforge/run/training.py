@@ -95,13 +95,13 @@ def train_architecture(
         return Trained(folder.path, metrics)
 
 
-def hear(listener: Listener, step: int = 0) -> Callable[[float, Mapping[str, float]], None]:
+def hear(listener: Listener, step: int = 0, part: str = "retraining") -> Callable[[float, Mapping[str, float]], None]:
     """Return a hook for the training loop that only listens; the next step has the number `step`."""
     steps = itertools.count(step)
 
     def on_step(done: float, figures: Mapping[str, float]) -> None:
         listener.progress(done, figures)
-        listener.figures("retraining", next(steps), figures)
+        listener.figures(part, next(steps), figures)
 
     return on_step
 
