@@ -21,13 +21,14 @@ from torch import nn
 
 from nasforge.errors import UsageError
 from nasforge.rng import generator, integer_seed
-from nasforge.run.engine import Paths
+from nasforge.run.engine import Engine, Paths
 from nasforge.run.team import diverged_error, place_of
-from nasforge.strategy import WeightSharing
+from nasforge.strategy import Strategy, WeightSharing
 from nasforge.training.path_sgd import PathSGD
 
 STATISTICS: Final = ("running_mean", "running_var")
 LEAST_IMAGES: Final = 2  # of a process in a batch: normalising by the statistics of one image fails
+USUAL_IMAGES: Final = 16  # of a process in a batch, where nobody says how many processes: fewer make poor statistics
 
 
 class RankLostError(RuntimeError):
@@ -179,32 +180,36 @@ def _pieces(flat: torch.Tensor, tensors: Sequence[torch.Tensor]) -> Iterator[tor
         start += tensor.numel()
 
 
-def check_paths_differ(strategy: WeightSharing, name: str, paths: Paths) -> None:
+def check_paths_differ(strategy: Strategy, name: str, paths: Paths) -> None:
     """Refuse different paths for a strategy that cannot learn from them.
 
     Raises:
         UsageError: names the strategy.
     """
-    if paths == "different" and not strategy.different_paths:
+    if paths == "different" and not (isinstance(strategy, WeightSharing) and strategy.different_paths):
         raise UsageError(
             f"engine.paths is 'different', but strategy '{name}' needs all workers on the same path in a step; "
             "use engine.paths=same."
         )
 
 
-def check_parts(workers: int, lengths: Mapping[str, int]) -> None:
-    """Refuse more workers than a batch has images for.
+def number_of_workers(engine: Engine, workers: int, lengths: Mapping[str, int]) -> int:
+    """Return how many workers train: those asked for, or as many as evaluate while each has enough images.
 
     Args:
-        workers: that share each batch.
+        engine: may say how many.
+        workers: evaluations at a time.
         lengths: images of a batch, by split.
 
     Raises:
-        UsageError: names the split.
+        UsageError: more were asked for than a batch of some split has images for.
     """
+    if engine.train_workers is None:
+        return max(1, min(workers, *(length // USUAL_IMAGES for length in lengths.values())))
     for split, length in lengths.items():
-        if workers > 1 and length < LEAST_IMAGES * workers:
+        if 1 < engine.train_workers > length // LEAST_IMAGES:
             raise UsageError(
-                f"{workers} workers would share batches of {length} images of the {split} split; expected at least "
-                f"{LEAST_IMAGES} images for each: lower engine.train_workers or raise training.batch_size."
+                f"engine.train_workers={engine.train_workers} would share batches of {length} images of the {split} "
+                f"split; expected at least {LEAST_IMAGES} images for each: lower it or raise training.batch_size."
             )
+    return engine.train_workers

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,15 +27,20 @@ import ray.train.torch
 from nasforge.errors import DivergedError, EvaluationError, NasforgeError, UsageError
 from nasforge.run.atomic import folder_error, write_text
 from nasforge.run.channel import Channel, Event
-from nasforge.run.distributed import RankLostError, Ranks, check_parts, check_paths_differ
+from nasforge.run.distributed import RankLostError, Ranks, check_paths_differ
 from nasforge.run.engine import Engine
-from nasforge.run.plan import Plan, training_config
+from nasforge.run.plan import Plan
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.ray import check_resources, connected, demanded
 from nasforge.run.remote import RemoteCheckpoints, folder_name, state_of, written
 from nasforge.run.setup import Setup
-from nasforge.run.shared_training import CHECKPOINT_SECONDS, Save, SharedTraining, make_shared_training
-from nasforge.strategy import WeightSharing
+from nasforge.run.shared_training import (
+    CHECKPOINT_SECONDS,
+    Save,
+    SharedTraining,
+    make_shared_training,
+    workers_of,
+)
 
 POLL_SECONDS: Final = 0.2
 TELL_SECONDS: Final = 0.25
@@ -124,8 +130,8 @@ def train_on_ray(
         DivergedError: a loss was not finite.
         EvaluationError: workers were lost more often than the engine allows, or one failed.
     """
-    engine, workers = setup.settings.engine, setup.settings.engine.train_workers or setup.settings.workers
-    check(setup, workers)
+    engine, workers = setup.settings.engine, workers_of(setup)
+    check_paths_differ(setup.strategy, setup.settings.strategy.name, engine.paths)
     checkpoints = checkpoints_of(engine, folder)
     with connected(engine, workers):
         check_resources(engine)
@@ -140,7 +146,8 @@ def train_on_ray(
             scaling_config=scaling(engine, workers),
             run_config=run_config(engine, checkpoints),
         )
-        with _environment():
+        with _environment(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Ray's use of its own options
             Fit(trainer).follow(channel, listener)
         content = checkpoints.newest(listener.note)
     if content is not None:
@@ -148,20 +155,6 @@ def train_on_ray(
     if not training.done:
         raise EvaluationError("the training of shared weights ended before its last step; resume the run.")
     save("training", training.state())
-
-
-def check(setup: Setup, workers: int) -> None:
-    """Refuse what the workers could not do.
-
-    Raises:
-        UsageError: says what.
-    """
-    strategy, settings = setup.strategy, setup.settings
-    assert isinstance(strategy, WeightSharing)
-    check_paths_differ(strategy, settings.strategy.name, settings.engine.paths)
-    length = training_config(settings.training, 1.0).batch_size
-    splits = ("train", "valid")
-    check_parts(workers, {split: min(length, len(setup.source.split(split))) for split in splits})
 
 
 def checkpoints_of(engine: Engine, folder: Path) -> RemoteCheckpoints:
@@ -177,8 +170,9 @@ def scaling(engine: Engine, workers: int) -> ray.train.ScalingConfig:
     """Return what Ray Train is asked for: from one worker to `workers`, each with the resources of an evaluation."""
     gpus = math.ceil(engine.gpus)
     resources = {**demanded(engine), **({"GPU": gpus} if gpus else {})}
+    several: Any = (1, workers)  # from one to so many; Ray's types know the older configuration
     return ray.train.ScalingConfig(
-        num_workers=(1, workers) if workers > 1 else 1, use_gpu=gpus > 0, resources_per_worker=resources
+        num_workers=several if workers > 1 else 1, use_gpu=gpus > 0, resources_per_worker=resources
     )
 
 
@@ -189,13 +183,14 @@ def run_config(engine: Engine, checkpoints: RemoteCheckpoints) -> ray.train.RunC
         import pyarrow.fs
 
         filesystem = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(checkpoints.filesystem))
+    quiet: Any = {"logging_config": ray.train.LoggingConfig(log_level="ERROR")}
     return ray.train.RunConfig(
         name=checkpoints.name,
         storage_path=checkpoints.parent,
         storage_filesystem=filesystem,
         failure_config=ray.train.FailureConfig(max_failures=engine.retries),
         checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-        logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        **quiet,
     )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from nasforge.run.batches import BatchStream
+from nasforge.run.distributed import number_of_workers
 from nasforge.run.pace import Pace
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.progress import Listener
@@ -112,8 +113,20 @@ def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu", team: Te
     valid = Loader(setup.source, "valid", config.batch_size, seed, shuffle=True)
     steps = None if plan.shared_epochs is None else max(1, round(plan.shared_epochs * len(train)))
     pace = Pace([phase.share for phase in strategy.phases()], steps, plan.shared_seconds)
-    streams = (BatchStream(loader, device, team.rank, team.size) for loader in (train, valid))
-    return SharedTraining(strategy, setup.problem, setup.task, *streams, pace, seed, device, team)
+    first, second = (BatchStream(loader, device, team.rank, team.size) for loader in (train, valid))
+    return SharedTraining(strategy, setup.problem, setup.task, first, second, pace, seed, device, team)
+
+
+def workers_of(setup: Setup) -> int:
+    """Return how many data-parallel workers train the shared weights of a search.
+
+    Raises:
+        UsageError: more were asked for than a batch has images for.
+    """
+    settings = setup.settings
+    length = training_config(settings.training, 1.0).batch_size
+    lengths = {name: min(length, len(setup.source.split(name).labels)) for name in ("train", "valid")}
+    return number_of_workers(settings.engine, settings.workers, lengths)
 
 
 def train_shared(
@@ -129,8 +142,7 @@ def train_shared(
         listener: hears of every step.
         save: takes checkpoints.
     """
-    engine = setup.settings.engine
-    if setup.settings.distributed and (engine.address or (engine.train_workers or setup.settings.workers) > 1):
+    if setup.settings.distributed and (setup.settings.engine.address or workers_of(setup) > 1):
         from nasforge.run.ray_train import train_on_ray
 
         train_on_ray(setup, plan, training, folder / "ray_train", listener, save)

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from nasforge.errors import UsageError
-from nasforge.run.distributed import check_parts, check_paths_differ
+from nasforge.run.distributed import check_paths_differ, number_of_workers
+from nasforge.run.engine import Engine
 from nasforge.run.options import make_strategy
 from nasforge.run.progress import Silent
 from nasforge.run.team import Alone
-from nasforge.strategy import WeightSharing
 from nasforge.testing.shared_weights import differences
 
 pytestmark = pytest.mark.plugins
@@ -221,17 +221,20 @@ def test_the_clock_of_the_first_process_decides_for_all(ranks):
 def test_different_paths_are_refused_to_strategies_that_cannot_have_them():
     for name in ("proxyless", "proxyless_rl"):
         strategy = make_strategy(name, {})
-        assert isinstance(strategy, WeightSharing)
         with pytest.raises(UsageError, match=f"strategy '{name}' needs all workers on the same path"):
             check_paths_differ(strategy, name, "different")
         check_paths_differ(strategy, name, "same")
-    bignas = make_strategy("bignas", {})
-    assert isinstance(bignas, WeightSharing)
-    check_paths_differ(bignas, "bignas", "different")
+    check_paths_differ(make_strategy("bignas", {}), "bignas", "different")
 
 
 def test_more_workers_than_images_are_refused():
-    check_parts(8, {"train": 16, "valid": 16})
-    check_parts(1, {"train": 1, "valid": 1})
-    with pytest.raises(UsageError, match="9 workers would share batches of 17 images of the valid split"):
-        check_parts(9, {"train": 18, "valid": 17})
+    for workers in (1, 8):
+        assert number_of_workers(Engine(train_workers=workers), 2, {"train": 17, "valid": 16}) == workers
+    with pytest.raises(UsageError, match="train_workers=9 would share batches of 17 images of the valid split"):
+        number_of_workers(Engine(train_workers=9), 2, {"train": 18, "valid": 17})
+
+
+def test_unless_asked_every_worker_has_images_enough_to_normalise_by():
+    assert number_of_workers(Engine(), 64, {"train": 128, "valid": 100}) == 6
+    assert number_of_workers(Engine(), 2, {"train": 128, "valid": 100}) == 2
+    assert number_of_workers(Engine(), 64, {"train": 9, "valid": 9}) == 1

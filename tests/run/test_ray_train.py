@@ -71,7 +71,7 @@ def world(
         "data_options": {"limit": 200},
         "training": {"batch_size": 16},
         "workers": 2,
-        "engine": engine,
+        "engine": {"train_workers": 2, **engine},
     }
     settings = Settings.read(given)
     setup = set_up(settings, Given(space=plain_space(strategy), target=MemoryTarget(), task=task), Silent())
