@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
+from nasforge.config.options import read_value
 from nasforge.errors import UsageError
 
 
 def target_options(words: Sequence[str]) -> dict[str, Any]:
-    """Return options from `name=value` words; dots in names make mappings, values are YAML.
+    """Return options from `name=value` words; dots in names make mappings, values are Hydra's.
 
     >>> target_options(["card=a100", "protocol.visits=10"])
     {'card': 'a100', 'protocol': {'visits': 10}}
@@ -32,8 +31,5 @@ def target_options(words: Sequence[str]) -> dict[str, Any]:
                 raise UsageError(f"'{word}' and '{name}=...' were both given; give one of them.")
         if names[-1] in inner:
             raise UsageError(f"option '{path}' was given twice; give it once.")
-        try:
-            inner[names[-1]] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"'{word}' has no value that YAML can read; expected a number or a word.") from error
+        inner[names[-1]] = read_value(text, word)
     return options

@@ -20,7 +20,7 @@ from nasforge.run.folder import RunFolder
 from nasforge.run.load import FILE as MODEL_FILE
 from nasforge.run.load import save_model
 from nasforge.run.options import make_space
-from nasforge.run.plan import RETRAIN_EPOCHS, training_config
+from nasforge.run.plan import RETRAIN_EPOCHS, check_training, training_config
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.settings import Plug
 from nasforge.run.setup import load_source
@@ -71,7 +71,10 @@ def train_architecture(
         UsageError: something asked for does not exist or does not fit.
     """
     heard, settings = listener or Silent(), dict(training or {})
-    config = training_config(settings, float(settings.get("epochs", RETRAIN_EPOCHS)))
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"seed was given {seed!r}; expected a whole number of at least 0.")
+    check_training(settings)
+    config = training_config(settings, float(settings.get("epochs") or RETRAIN_EPOCHS))
     source = load_source(data, data_options or {}, seed) if isinstance(data, str) else data
     artifact = refit(found, source.input_shape, len(source.classes), space_options or {})
     with RunFolder.create(out, f"train-{artifact.space.name}") as folder:
