@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
+from numbers import Real
 from typing import Final
 
 from nasforge.errors import UsageError
@@ -28,8 +30,8 @@ def milliseconds(given: str | float, name: str = "max-latency") -> float:
             raise UsageError(
                 f"{name} was given '{given}'; expected a latency with its unit, one of us, ms, s, such as 5ms."
             )
-        given = number * MILLISECONDS[unit]
-    return _positive(float(given), name)
+        given = float(number) * MILLISECONDS[unit]
+    return _positive(given, name)
 
 
 def count(given: str | float, name: str) -> int:
@@ -45,18 +47,27 @@ def count(given: str | float, name: str) -> int:
         number, suffix = _split(given, name, "a number such as 300M, 1.5k or 2000000")
         if suffix not in COUNTS:
             raise UsageError(f"{name} was given '{given}'; expected a number with one of k, M, G, T, such as 2M.")
-        given = number * COUNTS[suffix]
-    return max(1, round(_positive(float(given), name)))
+        _positive(float(number), name)  # before an exponent that no computer could write out is computed with
+        given = round(Fraction(number) * COUNTS[suffix]) or 1
+    _positive(given, name)
+    return max(1, round(given))
 
 
-def _split(text: str, name: str, expected: str) -> tuple[float, str]:
+def _split(text: str, name: str, expected: str) -> tuple[str, str]:
     match = NUMBER.fullmatch(text)
     if match is None:
         raise UsageError(f"{name} was given '{text}'; expected {expected}.")
-    return float(match[1]), match[2]
+    return match[1], match[2]
 
 
 def _positive(value: float, name: str) -> float:
-    if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"{name} was given {value:g}; expected a number above zero.")
-    return value
+    """Return the number; whole ones as large as a float can be are kept exactly by who calls."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{name} was given {value!r}; expected a number above zero, or a text with its unit.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number <= 0:
+        raise UsageError(f"{name} was given {number:g}; expected a number above zero.")
+    return number

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal, final
 
 from nasforge.errors import UsageError
@@ -40,7 +42,7 @@ class Budget:
                 f"budget was given '{text}'; expected quick, NNmin, NN-evaluations or NN-epochs, such as 30min."
             )
         unit, amount = UNITS[match[2]], float(match[1])
-        if amount <= 0 or (unit != "minutes" and (amount < 1 or amount != int(amount))):
+        if not math.isfinite(amount) or amount <= 0 or (unit != "minutes" and (amount < 1 or amount != int(amount))):
             raise UsageError(
                 f"budget was given '{text}'; expected a whole number of at least one (minutes: above zero)."
             )
@@ -66,4 +68,13 @@ class Budget:
         if self.unit == "quick":
             return "quick"
         suffix = next(suffix for suffix, unit in UNITS.items() if unit == self.unit)
-        return f"{self.amount:g}{suffix}"
+        return f"{plain_number(self.amount)}{suffix}"
+
+
+def plain_number(value: float) -> str:
+    """Return the shortest text without an exponent that reads back as the same number.
+
+    >>> plain_number(1e6), plain_number(0.1), plain_number(2e-7)
+    ('1000000', '0.1', '0.0000002')
+    """
+    return format(Decimal(repr(value)), "f").removesuffix(".0")

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.goals import Constraint
 from nasforge.goals.quantity import count, milliseconds
-from nasforge.run.budget import Budget
+from nasforge.run.budget import Budget, plain_number
 from nasforge.run.engine import Engine, seconds
 from nasforge.run.tracking import Tracking
 
@@ -68,7 +68,7 @@ class Limits:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `read` takes."""
-        latency = None if self.latency_ms is None else f"{self.latency_ms:g}ms"
+        latency = None if self.latency_ms is None else f"{plain_number(self.latency_ms)}ms"
         return {"latency": latency, "params": self.params, "macs": self.macs}
 
 

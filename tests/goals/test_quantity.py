@@ -30,3 +30,17 @@ def test_counts_are_read_exactly(text: str | float, expected: int) -> None:
 def test_counts_with_unknown_suffix_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="max-macs"):
         count(text, "max-macs")
+
+
+@pytest.mark.parametrize("value", [True, False, [], {}, None, 1j, 10**400, "1e999999999", "9e999"])
+def test_what_is_no_number_above_zero_is_refused_in_both(value: object) -> None:
+    with pytest.raises(UsageError, match="max-macs"):
+        count(value, "max-macs")  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(UsageError, match="max-latency"):
+        milliseconds(value)  # type: ignore[arg-type]  # on purpose
+
+
+def test_counts_beyond_the_precision_of_a_float_are_kept() -> None:
+    assert count(2**60 + 1, "max-macs") == count(str(2**60 + 1), "max-macs") == 2**60 + 1
+    assert count("0.1M", "max-macs") == 100_000
+    assert count("0.2", "max-macs") == 1

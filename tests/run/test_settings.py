@@ -1,9 +1,13 @@
 """Settings are read from plain data and written back without loss."""
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nasforge.errors import UsageError
-from nasforge.run.settings import ALL_WORKERS, Settings
+from nasforge.run.settings import ALL_WORKERS, Limits, Settings
+from nasforge.run.store import check_storage
 
 
 def test_written_settings_read_back_equal() -> None:
@@ -73,3 +77,33 @@ def test_settings_of_the_engine_are_read_with_their_units() -> None:
     engine = Settings.read({"engine": {"time_limit": "10min", "resources": {"fpga": 1}, "cpus": 2}}).engine
     assert (engine.time_limit, engine.resources, engine.cpus) == (600.0, {"fpga": 1.0}, 2.0)
     assert Settings.read({"engine": engine.to_json()}).engine == engine
+
+
+LATENCIES = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+COUNTS = st.integers(1, 2**70)
+
+
+@given(st.none() | LATENCIES, st.none() | COUNTS, st.none() | COUNTS)
+def test_written_limits_read_back_equal_to_the_last_digit(
+    latency_ms: float | None, params: int | None, macs: int | None
+) -> None:
+    limits = Limits(latency_ms, params, macs)
+    assert Limits.read(limits.to_json()) == limits
+    assert Limits.read(yaml.safe_load(yaml.safe_dump(limits.to_json()))) == limits
+
+
+def test_limits_are_written_as_people_write_them() -> None:
+    assert Limits(5.0, 2_000_000).to_json() == {"latency": "5ms", "params": 2_000_000, "macs": None}
+    assert Limits(0.1234567).to_json()["latency"] == "0.1234567ms"
+
+
+@pytest.mark.parametrize("tracking", [{"foo": 1}, {"mlfow": "x"}, "mlflow", {"mlflow": 3}, {"tensorboard": "maybe"}])
+def test_settings_of_tracking_that_mean_nothing_are_refused(tracking: object) -> None:
+    with pytest.raises(UsageError, match="tracking"):
+        Settings.read({"tracking": tracking})
+
+
+@pytest.mark.parametrize("storage", ["foo", "sqlite://", "study.db"])
+def test_a_storage_that_is_no_url_is_refused(storage: str) -> None:
+    with pytest.raises(UsageError, match="expected sqlite:///FILE.db or postgresql://"):
+        check_storage(storage)
