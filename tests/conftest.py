@@ -42,7 +42,9 @@ class PostgreSQL:
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         options = ["--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync", "--locale=C.UTF-8"]
         command = [self._binaries / "initdb", "-D", self._folder / "data", "-U", self.user, *options]
-        done = subprocess.run(command, user=self._account, cwd=self._folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, user=self._account, cwd=self._folder, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
