@@ -43,6 +43,7 @@ HYDRA_NAMESPACE: Final = "hydra_plugins.nasforge"
 LOOK_SECONDS: Final = 1.0
 
 
+@final
 @dataclass
 class SweeperConfig:
     """What `hydra/sweeper=nasforge` is made with: `params` are values by setting, as in Hydra's basic sweeper."""
@@ -51,6 +52,7 @@ class SweeperConfig:
     params: dict[str, str] | None = None
 
 
+@final
 @dataclass
 class RayLauncherConfig:
     """What `hydra/launcher=ray` is made with; see `nasforge.run.engine`.
