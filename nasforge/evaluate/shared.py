@@ -23,15 +23,24 @@ class SharedEvaluator:
         supernet: holds the weights.
         task: gives the metrics.
         source: the data.
-        images: training images (not augmented) for recalibration; 0 keeps the supernet's statistics.
+        images: training images for recalibration; 0 keeps the supernet's statistics.
         limit: judge on only so many validation images.
+        augment: whether they are augmented, as those were that the weights were trained on; with statistics of other
+            images every child loses accuracy.
     """
 
     def __init__(
-        self, supernet: Supernet, task: Task, source: DataSource, images: int = 1024, limit: int | None = None
+        self,
+        supernet: Supernet,
+        task: Task,
+        source: DataSource,
+        images: int = 1024,
+        limit: int | None = None,
+        augment: bool = True,
     ) -> None:
         """Take what every evaluation shares."""
         self._supernet, self._task, self._source, self._images, self._limit = supernet, task, source, images, limit
+        self._augment = augment
 
     def network(self, architecture: Architecture) -> nn.Module:
         """Return the extracted and recalibrated network, in evaluation mode."""
@@ -43,7 +52,7 @@ class SharedEvaluator:
 
     def _batches(self) -> Iterator[torch.Tensor]:
         size = 256
-        loader = Loader(self._source, "train", size, seed=0, shuffle=True)
+        loader = Loader(self._source, "train", size, seed=0, training=self._augment, shuffle=True)
         for number in range(min(len(loader), -(-self._images // size))):
             yield loader.batch(number)[0]
 
