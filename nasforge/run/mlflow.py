@@ -12,6 +12,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -72,8 +73,6 @@ class MLflow(Listener):
 
     def opened(self, folder: Path) -> None:
         """Begin to send, into the run that the folder names where it has been resumed."""
-        from nasforge import __version__
-
         asked = str(self._tracking.mlflow)
         if ":***@" in asked:
             raise RunFolderError(
@@ -96,7 +95,7 @@ class MLflow(Listener):
             name=folder.name,
             key=kept["key"],
             params=flattened(self._settings),
-            tags={"nasforge.version": __version__, "nasforge.folder": str(folder.absolute())},
+            tags={"nasforge.version": version("nasforge"), "nasforge.folder": str(folder.absolute())},
         )
         self._sender = Sender(place, self._buffer, keep)
         self._sender.start()
