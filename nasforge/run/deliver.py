@@ -16,6 +16,7 @@ from nasforge.rng import integer_seed
 from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
 from nasforge.run.atomic import write_json
 from nasforge.run.checkpoint import Checkpoints
+from nasforge.run.evaluating import augmented
 from nasforge.run.export import export_int8, export_network
 from nasforge.run.finalists import Finalist, record_measurement
 from nasforge.run.folder import RunFolder
@@ -105,7 +106,9 @@ class Delivery:
         else:
             assert self._training is not None, "only strategies with shared weights do without retraining"
             supernet: Any = self._training.modules["supernet"]
-            module = SharedEvaluator(supernet, self._setup.task, self._setup.source).network(architecture)
+            setup = self._setup
+            evaluator = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup))
+            module = evaluator.network(architecture)
             finalist.weights = INHERITED
         self._modules[id(finalist)] = module.eval()
         found = evaluate(module, self._setup.source, self._setup.task, "valid")

@@ -48,10 +48,15 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
         )
     supernet = training.modules["supernet"]
     assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
-    shared = SharedEvaluator(supernet, setup.task, setup.source)
+    shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup))
     if type(strategy).rate is WeightSharing.rate:
         return Measured(shared)
     return Rated(strategy, training.modules, shared)
+
+
+def augmented(setup: Setup) -> bool:
+    """Return whether the images are augmented that shared weights are trained on."""
+    return training_config(setup.settings.training).augment
 
 
 @final

@@ -107,7 +107,7 @@ def test_an_evaluation_depends_on_its_arguments_alone(source: DataSource) -> Non
 def test_a_shared_evaluation_extracts_recalibrates_and_judges_on_valid(source: DataSource, supernet: Supernet) -> None:
     for architecture in EVERY:
         network = extract(supernet, architecture)
-        recalibrate(network, (images for images, _ in Loader(source, "train", 240, shuffle=True)))
+        recalibrate(network, (images for images, _ in Loader(source, "train", 240, training=True)))
         expected = evaluate(network, source, TASK, "valid")
         found = SharedEvaluator(supernet, TASK, source).evaluate(architecture)
         assert found["accuracy_valid"] == pytest.approx(expected["accuracy"], abs=1e-6)
@@ -140,14 +140,18 @@ def test_recalibration_helps_a_child_whose_statistics_are_another_networks(
     assert with_it["nll_valid"] < without["nll_valid"]
 
 
-def test_recalibrated_statistics_are_those_of_the_training_images(source: DataSource, supernet: Supernet) -> None:
-    network = SharedEvaluator(supernet, TASK, source, images=10_000).network(EVERY[0])
+@pytest.mark.parametrize("augment", [True, False])
+def test_recalibrated_statistics_are_those_of_the_images_trained_on(
+    source: DataSource, supernet: Supernet, augment: bool
+) -> None:
+    network = SharedEvaluator(supernet, TASK, source, images=10_000, augment=augment).network(EVERY[0])
     assert not network.training
     (stem, norm) = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)][:2]
     assert isinstance(stem, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
+    images, _ = Loader(source, "train", 10_000, training=augment, shuffle=True).batch(0)
     with torch.no_grad():
-        seen = stem(source.preprocessing.normalise(source.split("train").images))
+        seen = stem(images)
     assert torch.allclose(norm.running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-4)
     assert torch.allclose(norm.running_var, seen.var(dim=(0, 2, 3)), rtol=1e-3)
 
