@@ -181,7 +181,7 @@ def test_a_server_that_stays_away_stops_the_run_resumably(
     begun = time.monotonic()
     with pytest.raises(RunFolderError, match=r"away for 1 s .* resume the run, nothing that was stored is lost"):
         store.append(evaluation(1))
-    assert 1.0 <= time.monotonic() - begun < 10.0
+    assert 1.0 <= time.monotonic() - begun < 60.0
     store.close()
     postgresql.start()
     assert reading(url) == [evaluation(0)]

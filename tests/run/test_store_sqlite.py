@@ -211,7 +211,7 @@ def test_a_database_that_stays_locked_stops_the_run_after_the_time_that_was_said
     begun = time.monotonic()
     with pytest.raises(RunFolderError, match=r"away for 0\.5 s .* resume the run"):
         store.append(evaluation(1))
-    assert 0.5 <= time.monotonic() - begun < 10
+    assert 0.5 <= time.monotonic() - begun < 60
     locker.rollback()
     locker.close()
     store.close()
