@@ -35,14 +35,18 @@ class Plugin:
     distribution: str
 
     def load(self) -> Any:
-        """Import the object; a failure names the distribution that ships it."""
+        """Import the object, a function or class; a failure names the distribution that ships it."""
         try:
-            return metadata.EntryPoint(self.name, self.value, f"nasforge.{self.kind}").load()
-        except Exception as error:
-            raise PluginError(
-                f"{SINGULAR[self.kind]} '{self.name}' of distribution '{self.distribution}' does not load "
-                f"({type(error).__name__}: {error}); repair or uninstall that distribution."
-            ) from error
+            found = metadata.EntryPoint(self.name, self.value, f"nasforge.{self.kind}").load()
+        except (Exception, SystemExit) as error:
+            raise self._unusable(f"does not load ({type(error).__name__}: {error})") from error
+        if not callable(found):
+            raise self._unusable(f"is a {type(found).__name__}, where a function or class was expected")
+        return found
+
+    def _unusable(self, what: str) -> PluginError:
+        name = f"{SINGULAR[self.kind]} '{self.name}' of distribution '{self.distribution}'"
+        return PluginError(f"{name} {what}; repair or uninstall that distribution.")
 
 
 @functools.cache

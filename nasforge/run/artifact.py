@@ -106,7 +106,7 @@ def named_architectures() -> dict[str, Any]:
 def _architectures_of(plugin: registry.Plugin) -> Mapping[str, Any]:
     try:
         module = importlib.import_module(plugin.value.split(":")[0])
-    except Exception:  # noqa: BLE001 - one broken plug-in must not hide the others' architectures
+    except (Exception, SystemExit):  # noqa: BLE001 - one broken plug-in must not hide the others' architectures
         return {}
     found: Mapping[str, Any] = getattr(module, "ARCHITECTURES", {})
     return found

@@ -15,8 +15,8 @@ def compatibility(input_shape: tuple[int, ...] = (3, 32, 32), classes: int = 10)
     for name in registry.installed("spaces"):
         try:
             spaces[name] = make_space(name, {}, input_shape, classes)
-        except NasforgeError as error:
-            spaces[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - one broken plug-in must not hide what the others can
+            spaces[name] = _sentence("space", name, error)
     return {name: _row(name, spaces) for name in registry.installed("strategies")}
 
 
@@ -28,6 +28,13 @@ def _row(strategy_name: str, spaces: dict[str, SearchSpace | str]) -> dict[str, 
             continue
         try:
             row[name] = why_incompatible(make_strategy(strategy_name, {}), space, strategy_name)
-        except NasforgeError as error:
-            row[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            row[name] = _sentence("strategy", strategy_name, error)
     return row
+
+
+def _sentence(kind: str, name: str, error: Exception) -> str:
+    """Return why a plug-in cannot be used: what nasforge says of it, or what it raised itself."""
+    if isinstance(error, NasforgeError):
+        return str(error)
+    return f"{kind} '{name}' cannot be made ({type(error).__name__}: {error})."
