@@ -22,7 +22,7 @@ def show(
         str, typer.Argument(help="A space, an architecture.json, a run folder, or a name such as proxyless-mobile.")
     ],
     size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space.")] = None,  # noqa: UP045 - typer reads it
-    classes: Annotated[int, typer.Option(help="Number of classes, for a space.")] = 10,
+    classes: Annotated[Optional[int], typer.Option(help="Number of classes, for a space.")] = None,  # noqa: UP045 - as above
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Optional[Path], typer.Option(help="Write a drawing of an architecture to this file.")] = None,  # noqa: UP045 - as above
 ) -> None:
@@ -77,11 +77,10 @@ def _result(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _show_space(name: str, size: int | None, classes: int, as_json: bool) -> None:
+def _show_space(name: str, size: int | None, classes: int | None, as_json: bool) -> None:
     from nasforge.run.options import make_space, option_defaults
 
-    shape = (3, size, size) if size else None
-    space = make_space(name, {}, shape, classes) if shape else _default_space(name)
+    space = make_space(name, {}, None if size is None else (3, size, size), classes)
     facts: dict[str, Any] = {
         "space": space.name,
         "fingerprint": space.fingerprint,
@@ -101,13 +100,6 @@ def _show_space(name: str, size: int | None, classes: int, as_json: bool) -> Non
     print_text()
     kinds = {str(choice.name): choice.kind for choice in space.choices}
     print_table(("choice", "kind", "labels"), [(key, kinds[key], " ".join(labels)) for key, labels in choices.items()])
-
-
-def _default_space(name: str) -> SearchSpace:
-    from nasforge.run.options import make
-
-    space: SearchSpace = make(registry.load("spaces", name), {}, f"option of space '{name}'")
-    return space
 
 
 def _extremes(space: SearchSpace) -> dict[str, int]:

@@ -125,6 +125,8 @@ def checked_override(text: str, swept: bool = False) -> str:
         _installed(key, match["rest"][1:])
     if key == "experiment" and match["rest"] and not swept and match["rest"][1:] not in presets(key):
         raise UsageError(unknown_name_sentence(key, match["rest"][1:], presets(key)))
+    if match["mark"] == "~" and key == top:
+        raise UsageError(f"'{text}' was given, and no search goes without {top}; give another value, as {top}=VALUE.")
     if match["mark"] is None and top in OPEN_KEYS and "." in key:
         return f"++{text}"
     return text

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
+import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from nasforge import registry
-from nasforge.errors import UsageError, unknown_name_sentence
+from nasforge.errors import NasforgeError, PluginError, UsageError, unknown_name_sentence
 from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy
 from nasforge.targets.base import Target
 
+TRAINED_BYTES: Final = 12  # a parameter with its gradient and its momentum
 SPACE_PARAMETERS: Final = frozenset({"input_shape", "classes"})
 
 
@@ -27,8 +30,9 @@ def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
 
     Raises:
         UsageError: an unknown option, or a value of the wrong kind.
+        PluginError: the strategy cannot be made.
     """
-    made = make(registry.load("strategies", name), options, f"option of strategy '{name}'")
+    made = _made("strategies", name, options)
     if not isinstance(made, Strategy):
         raise UsageError(
             f"strategy '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Strategy."
@@ -41,25 +45,80 @@ def make_target(name: str, options: Mapping[str, Any]) -> Target:
 
     Raises:
         UsageError: an unknown option, or a value of the wrong kind.
+        PluginError: the target cannot be made.
     """
-    made = make(registry.load("targets", name), options, f"option of target '{name}'")
+    made = _made("targets", name, options)
     if not isinstance(made, Target):
         raise UsageError(f"target '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Target.")
     return made
 
 
-def make_space(name: str, options: Mapping[str, Any], input_shape: tuple[int, ...], classes: int) -> SearchSpace:
-    """Return the search space of a name for inputs [C, H, W] and a number of classes.
+def make_space(
+    name: str, options: Mapping[str, Any], input_shape: tuple[int, ...] | None = None, classes: int | None = None
+) -> SearchSpace:
+    """Return the search space of a name for inputs [C, H, W] and a number of classes; the space's own without.
 
     Raises:
-        UsageError: an unknown option, or an input too small for the space.
+        UsageError: an unknown option, a width that is none, or an input too small for the space.
+        PluginError: the space cannot be made.
     """
-    function = registry.load("spaces", name)
-    given = {"input_shape": tuple(input_shape), "classes": classes, **options}
-    made = make(function, given, f"option of space '{name}'")
+    if classes is not None and classes < 1:
+        raise UsageError(f"classes was given {classes}; expected a whole number of at least 1.")
+    if input_shape is not None and min(input_shape, default=0) < 1:
+        shown = " x ".join(map(str, input_shape))
+        raise UsageError(f"an input of {shown} was given; expected channels, height and width of at least 1.")
+    for key, value in options.items():
+        _check_width(name, key, value)
+    shape = {} if input_shape is None else {"input_shape": tuple(input_shape)}
+    made = _made("spaces", name, {**shape, **({} if classes is None else {"classes": classes}), **options})
     if not isinstance(made, SearchSpace):
         raise UsageError(f"space '{name}' makes a {type(made).__name__}; expected a nasforge SearchSpace.")
     return made
+
+
+def _check_width(space: str, key: str, value: Any) -> None:
+    """Refuse widths that are no widths; spaces round what they multiply, so they would not notice."""
+    if key != "width" and not key.endswith("_width"):
+        return
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < math.inf:
+        raise UsageError(f"option of space '{space}' '{key}' was given {value}; expected a number above zero.")
+
+
+def check_memory(networks: Iterable[tuple[str, int]]) -> None:
+    """Refuse where this machine could hold none of some networks while they are trained.
+
+    Args:
+        networks: what each is called, and its number of parameters.
+
+    Raises:
+        UsageError: even the smallest is larger than the memory.
+    """
+    name, params = min(networks, key=lambda each: each[1])
+    if params * TRAINED_BYTES > _memory_bytes():
+        raise UsageError(
+            f"{name} has {params:.3g} parameters, more than can be trained in the {_memory_bytes() / 2**30:.1f} GiB of "
+            "this machine; make the space smaller (space.width=0.5)."
+        )
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _made(kind: str, name: str, options: Mapping[str, Any]) -> Any:
+    """Make a plug-in; what it raises on its own account is said to be its own."""
+    what = registry.SINGULAR[kind]
+    function = registry.load(kind, name)
+    try:
+        return make(function, options, f"option of {what} '{name}'")
+    except NasforgeError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise PluginError(
+            f"{what} '{name}' cannot be made with {given or 'its defaults'} ({type(error).__name__}: {error}); give "
+            "other options, or tell who made it."
+        ) from error
 
 
 def option_defaults(kind: str, name: str) -> dict[str, Any]:

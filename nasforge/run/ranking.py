@@ -38,7 +38,7 @@ def nothing_found(evaluations: Sequence[Evaluation], problem: Problem) -> Nasfor
     if len(failed) == len(evaluations):
         first = f"; the first: {failed[0].error}" if failed else ", for nothing was proposed."
         return EvaluationError(f"all {len(evaluations)} evaluations failed{first}")
-    limits = " and ".join(f"{limit.metric} <= {limit.bound:g}" for limit in problem.constraints)
+    limits = " and ".join(map(str, problem.constraints))
     return InfeasibleError(
         f"none of {len(evaluations) - len(failed)} evaluated architectures of space '{problem.space.name}' meets "
         f"{limits or 'the goals'}; raise the limit or the budget."

@@ -14,7 +14,7 @@ from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
 from nasforge.run.executors import placed_target
-from nasforge.run.options import make, make_space, make_strategy, make_target
+from nasforge.run.options import check_memory, make, make_space, make_strategy, make_target
 from nasforge.run.plan import check_training
 from nasforge.run.progress import Listener
 from nasforge.run.settings import Settings
@@ -23,6 +23,7 @@ from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy
 
 PREDICTED: Final = "latency_ms_predicted"
+SIZED: Final = 8
 INHERITED: Final = "inherited and recalibrated"
 
 
@@ -141,9 +142,10 @@ def check_feasible(problem: Problem, seed: int) -> None:
         cost = problem.costs[limit.metric]
         least = _least(problem, limit.metric)
         if cost(least) > limit.bound:
+            word = "fastest" if limit.metric == PREDICTED else "least"
             raise InfeasibleError(
-                f"{limit.metric} <= {limit.bound:g} was asked for, but the least that space '{problem.space.name}' "
-                f"offers is {cost(least):g}; raise the limit or make the space smaller (space.width=0.5)."
+                f"{limit} was asked for, but the {word} found in space '{problem.space.name}' is "
+                f"{limit.told(cost(least))}; raise the limit or make the space smaller (space.width=0.5)."
             )
     problem.sample(generator(seed, "feasible"))
 
@@ -162,10 +164,13 @@ def _least(problem: Problem, metric: str) -> Architecture:
 
 
 def _check_counts(space: SearchSpace, settings: Settings) -> None:
-    """Refuse impossible limits on params and MACs before the device is profiled, which takes time."""
+    """Refuse impossible limits on params and MACs, and giants, before the device is profiled, which takes time."""
     counts = {metric: space.cost(metric) for metric in ("params", "macs")}
     constraints = tuple(limit for limit in settings.limits.constraints() if limit.metric in counts)
-    check_feasible(Problem(space, constraints=constraints, costs=counts), settings.seed)
+    problem = Problem(space, constraints=constraints, costs=counts)
+    check_feasible(problem, settings.seed)
+    some = generator(settings.seed, "memory")
+    check_memory((f"a network of space '{space.name}'", space.params(problem.sample(some))) for _ in range(SIZED))
 
 
 def _task(settings: Settings) -> Any:

@@ -19,7 +19,7 @@ from nasforge.run.export import export_network
 from nasforge.run.folder import RunFolder
 from nasforge.run.load import FILE as MODEL_FILE
 from nasforge.run.load import save_model
-from nasforge.run.options import make_space
+from nasforge.run.options import check_memory, make_space
 from nasforge.run.plan import RETRAIN_EPOCHS, check_training, training_config
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.settings import Plug
@@ -77,6 +77,7 @@ def train_architecture(
     config = training_config(settings, float(settings.get("epochs") or RETRAIN_EPOCHS))
     source = load_source(data, data_options or {}, seed) if isinstance(data, str) else data
     artifact = refit(found, source.input_shape, len(source.classes), space_options or {})
+    check_memory([("the network", artifact.space.params(artifact.architecture))])
     with RunFolder.create(out, f"train-{artifact.space.name}") as folder:
         module = build_network(artifact.space.lower(artifact.architecture), seed=integer_seed(seed, "weights"))
         heard.stage("training", 1.0)

@@ -193,9 +193,8 @@ class _Inference:
             return Mismatch(node.index, str(error))
         if min(result.shape) < 1:
             arrived = ", ".join(map(str, types))
-            return Mismatch(
-                node.index, f"{type(op).__name__} makes {result} of {arrived}: the input is too small for the strides"
-            )
+            reason = "it needs a channel" if result.channels < 1 else "the input is too small for the strides"
+            return Mismatch(node.index, f"{type(op).__name__} makes {result} of {arrived}: {reason}")
         still_open = any(kind.open for kind in types) and not hasattr(op, "out")
         return dataclasses.replace(result, open=still_open)
 

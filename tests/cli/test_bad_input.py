@@ -69,8 +69,20 @@ def fail(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest
         (["--space", "nb201", "--strategy", "random", "seed=-1"], 2, "seed"),
         (["--space", "mbconv_elastic", "--strategy", "proxyless"], 2, "cannot search space 'mbconv_elastic'"),
         (["--space", "nb201", "--strategy", "random", "data_options.size=3"], 2, "at least 4"),
-        (["--space", "nb201", "--strategy", "random", "--max-macs", "10"], 3, "the least"),
-        (["--space", "nb201", "--strategy", "evolution", "--target", "gpu", "--max-latency", "1us"], 3, "the least"),
+        (["--space", "nb201", "--strategy", "random", "--max-macs", "10"], 3, "--max-macs 10 was asked for, but the least"),
+        (["--space", "nb201", "--strategy", "evolution", "--target", "gpu", "--max-latency", "1us"], 3, "the fastest"),
+        (["--space", "mbconv", "--strategy", "random", "space.width=0"], 2, "above zero"),
+        (["--space", "mbconv", "--strategy", "random", "space.width=-1"], 2, "above zero"),
+        (["--space", "mbconv", "--strategy", "random", "space.width=.nan"], 2, "width"),
+        (["--space", "mbconv", "--strategy", "random", "space.width=1e9"], 2, "more than can be trained in"),
+        (["--space", "nb201", "--strategy", "random", "--workers", "0"], 2, "workers was given 0"),
+        (["--space", "nb201", "--strategy", "random", "workers=0"], 2, "workers was given 0"),
+        (["--space", "nb201", "--strategy", "random", "tracking.foo=1"], 2, "setting of tracking 'foo'"),
+        (["--space", "nb201", "--strategy", "random", "storage=foo"], 2, "expected sqlite:///"),
+        (["--space", "nb201", "--strategy", "random", "--storage", "foo"], 2, "expected sqlite:///"),
+        (["~space"], 2, "give another value"),
+        (["--strategy", "random", "~budget"], 2, "give another value"),
+        (["--strategy", "random", "~limits"], 2, "give another value"),
     ],
 )
 def test_search_refuses_what_it_cannot_do_before_it_writes_anything(
@@ -181,8 +193,13 @@ def test_train_names_unknown_options(fail: Fail, run: Path, tmp_path: Path) -> N
     assert "Did you mean 'space'" in fail(2, "train", run, "spce.width=2")
     assert "Did you mean 'width'" in fail(2, "train", run, "space.widht=2")
     assert "Did you mean 'epochs'" in fail(2, "train", run, "training.epoch=2")
+    assert "above zero" in fail(2, "train", run, "training.epochs=abc")
+    assert "above zero" in fail(2, "train", run, "training.evaluation_epochs=abc")
+    assert "seed was given -1" in fail(2, "train", run, "--seed", "-1")
+    assert "above zero" in fail(2, "train", run, "space.width=0")
+    assert "more than can be trained in" in fail(2, "train", run, "space.width=1e9")
     assert "group.option=value" in fail(2, "train", run, "width")
-    assert "already holds" in fail(1, "train", run, "--out", run) or True
+    assert "already holds" in fail(2, "train", run, "--out", run)
     assert not (tmp_path / "runs").exists()
 
 

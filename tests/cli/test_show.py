@@ -1,0 +1,49 @@
+"""`nasforge show`: what is asked for is what is shown, counts are integers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from nasforge.cli.app import main
+from nasforge.run.options import make_space
+
+pytestmark = pytest.mark.plugins
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(["show", *arguments, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_size_and_classes_each_count_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    default, classes = shown(capsys, "mbconv"), shown(capsys, "mbconv", "--classes", "7")
+    assert default["input_shapes"] == classes["input_shapes"]
+    assert classes["most_params"] < default["most_params"]
+    space = make_space("mbconv", {}, classes=7)
+    assert classes["most_params"] == space.params(space.largest("params"))
+    sized = shown(capsys, "mbconv", "--size", "32")
+    assert list(sized["input_shapes"].values()) == [[3, 32, 32]]
+    assert sized["most_params"] < shown(capsys, "mbconv", "--size", "32", "--classes", "5000")["most_params"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--size", "0"), "3 x 0 x 0"),
+        (("--size", "-4"), "3 x -4 x -4"),
+        (("--classes", "0"), "classes was given 0"),
+        (("--classes", "-3"), "classes was given -3"),
+        (("--size", "32", "--classes", "-3"), "classes was given -3"),
+    ],
+)
+def test_sizes_and_classes_that_are_none_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    assert main(["show", "mbconv", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
