@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,7 +56,8 @@ class Recorder(Notes):
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)  # MLflow puts the artifacts of a database into ./mlruns
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setattr("nasforge.run.mlflow_sender.SEND_SECONDS", 0.1)
     monkeypatch.setattr("nasforge.run.mlflow.EVERY_SECONDS", 0.0)
@@ -65,7 +67,11 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        client_of(uri).search_experiments()  # makes the tables, which takes longer than everything else
+    return uri
 
 
 def client_of(uri: str) -> Any:
