@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
 
 import nasforge
 from nasforge import SweepResult
@@ -148,6 +149,52 @@ def test_a_defect_in_one_member_does_not_sink_the_others(sweep: Sweep, monkeypat
     assert result.members[0].error == "unexpected ZeroDivisionError: a defect"
     monkeypatch.undo()
     assert [each.status for each in sweep(seed=[1, 2]).members] == ["finished", "finished"]
+
+
+@pytest.fixture
+def launcher() -> Any:
+    """Return Hydra's own launcher as its plug-ins have it: looking for plug-ins imports it anew."""
+    return Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_launcher.BasicLauncher"]
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_where_a_launcher_breaks_the_others_go_on_and_the_one_whose_process_dies_again_has_failed(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, launcher: Any, always: bool
+) -> None:
+    """As joblib does: all that run die with the one whose process died, and the launch is over."""
+    launch, launched = launcher.launch, []
+
+    def breaking(self: Any, job_overrides: Any, initial_job_idx: int) -> Any:
+        names = [next(text for text in job if text.startswith("seed=")) for job in job_overrides]
+        launched.append(names)
+        dying = "seed=2" in names and (always or len(names) > 1)
+        if not dying:
+            return launch(self, job_overrides, initial_job_idx)
+        launch(self, [job for job, name in zip(job_overrides, names, strict=True) if name == "seed=1"], 0)
+        for name in set(names) & {"seed=2", "seed=3"}:
+            record(tmp_path / "sweep", name, "running")
+        raise RuntimeError("a worker was killed")
+
+    monkeypatch.setattr(launcher, "launch", breaking)
+    result = sweep(seed=[1, 2, 3, 4])
+    assert launched == [["seed=1", "seed=2", "seed=3", "seed=4"], ["seed=4"], ["seed=2"], ["seed=3"]]
+    expected = ["finished", "failed" if always else "finished", "finished", "finished"]
+    assert [each.status for each in result.members] == expected
+    if always:
+        assert "its process ended before it did (RuntimeError: a worker was killed)" in str(result.members[1].error)
+    monkeypatch.undo()
+
+
+def test_a_launcher_that_starts_nothing_is_the_error_of_the_sweep(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, launcher: Any
+) -> None:
+    def broken(self: Any, job_overrides: Any, initial_job_idx: int) -> Any:
+        raise UsageError("no Ray there.")
+
+    monkeypatch.setattr(launcher, "launch", broken)
+    with pytest.raises(UsageError, match="no Ray there"):
+        sweep(seed=[1, 2])
+    assert SweepResult.read(tmp_path / "sweep").status == "interrupted"
 
 
 class Stop(Listener):
