@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SplitError,
         TargetError,
         UsageError,
+        WrongFolderError,
     )
     from nasforge.goals import Constraint, Objective
     from nasforge.hardware.predictor import LatencyPredictor
@@ -83,6 +84,7 @@ _HOMES = {
         "SplitError",
         "TargetError",
         "UsageError",
+        "WrongFolderError",
     ),
     "nasforge.goals": ("Constraint", "Objective"),
     "nasforge.hardware.predictor": ("LatencyPredictor",),
@@ -158,6 +160,7 @@ __all__ = [
     "Trained",
     "UsageError",
     "WeightSharing",
+    "WrongFolderError",
     "boundary",
     "chain",
     "choice",

@@ -14,7 +14,8 @@
     ├── TargetError (RuntimeError)        a target cannot measure here
     ├── ProfileError (ValueError)         a latency profile is damaged or foreign
     ├── RunFolderError (OSError)          a run folder cannot be used
-    │   └── DamagedError          a file of a run folder is damaged
+    │   ├── DamagedError          a file of a run folder is damaged
+    │   └── WrongFolderError (UsageError)     exit code 2: the folder that was given is taken, or not there
     └── InfeasibleError (ValueError)      exit code 3: no network meets the limits
 
 Messages are one sentence: what was given, what was expected, what to do.
@@ -94,6 +95,10 @@ class RunFolderError(NasforgeError, OSError):
 
 class DamagedError(RunFolderError):
     """A file of a run folder is damaged."""
+
+
+class WrongFolderError(RunFolderError, UsageError):
+    """The folder that was given cannot serve: it is taken, or not there."""
 
 
 class InfeasibleError(NasforgeError, ValueError):

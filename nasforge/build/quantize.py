@@ -6,6 +6,7 @@ time, so it is never used. Quantised graphs are checked for convolutions that st
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import warnings
@@ -203,5 +204,5 @@ def _copy_metadata(source: str | Path, path: str | Path) -> None:
     texts = {entry.key: entry.value for entry in old.metadata_props}
     if texts:
         model = onnx.load(str(path))
-        onnx.helper.set_model_props(model, {**texts, "nasforge.precision": "int8"})
+        onnx.helper.set_model_props(model, {**texts, "nasforge.precision": json.dumps("int8")})
         onnx.save(model, str(path))

@@ -18,6 +18,17 @@ def print_text(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def figure(value: object) -> object:
+    """Return a figure as it is printed: whole numbers whole, others with six digits.
+
+    >>> figure(1234567.0), figure(0.97777777), figure(None), figure("int8")
+    (1234567, '0.977778', None, 'int8')
+    """
+    if not isinstance(value, float):
+        return value
+    return int(value) if value.is_integer() and abs(value) < 2**53 else f"{value:g}"
+
+
 def print_pairs(pairs: Mapping[str, object]) -> None:
     """Print names and values in two columns."""
     width = max((len(key) for key in pairs), default=0)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from nasforge.cli.output import print_json, print_pairs, print_table, print_text
+from nasforge.cli.output import figure, print_json, print_pairs, print_table, print_text
 
 if TYPE_CHECKING:
     from nasforge.run.outcome import SearchResult
@@ -69,24 +69,48 @@ def print_summary(result: SearchResult) -> None:
         print_text("no network was found.")
         return
     if result.finalists:
-        header = ("finalist", "accuracy_valid", "predicted_ms", "measured_ms", "error", "params", "macs")
-        print_table(header, [_row(place, finalist) for place, finalist in enumerate(result.finalists, 1)])
-        print_text()
+        print_finalists(result)
     if result.status == "limit_missed":
         print_text("LIMIT MISSED: no finalist was within the limits as measured.")
     elif not best["verified"]:
         print_text("NOT VERIFIED: " + str(best["provenance"].get("unverified", "the latency was not measured here.")))
-    print_pairs({key: f"{value:g}" if isinstance(value, float) else value for key, value in best["metrics"].items()})
+    print_pairs({key: figure(value) for key, value in best["metrics"].items()})
     files = {"run": "", "model": "model.onnx", "report": "report.html"}
     print_pairs({key: result.folder / name for key, name in files.items() if (result.folder / name).exists()})
 
 
-def _row(place: int, finalist: Mapping[str, Any]) -> list[str]:
-    metrics = finalist["metrics"]
+def print_finalists(result: SearchResult) -> None:
+    """Print the finalists as the search ranked them; the delivered one is marked.
+
+    Where some were trained again, their rating in the search is told apart from that of the trained network.
+    """
+    document = result.to_json()
+    metric = (document.get("objectives") or [{"metric": "accuracy_valid"}])[0]["metric"]
+    trained = any(f"{metric}_in_search" in each["metrics"] for each in result.finalists)
+    rated = (f"{metric} in search", "retrained") if trained else (metric,)
+    header = ("finalist", *rated, "predicted_ms", "measured_ms", "error", "params", "macs")
+    chosen = (document["best"] or {}).get("id")
+    rows = []
+    for place, finalist in enumerate(result.finalists, 1):
+        name = f"{place} *" if finalist["id"] == chosen else str(place)
+        rows.append([name, *_ratings(finalist["metrics"], metric, trained), *_costs(finalist["metrics"])])
+    print_table(header, rows)
+    print_text("* delivered")
+    print_text()
+
+
+def _ratings(metrics: Mapping[str, Any], metric: str, trained: bool) -> list[str]:
+    found, before = metrics.get(metric), metrics.get(f"{metric}_in_search")
+    if not trained:
+        return [_short(found)]
+    return [_short(found), "-"] if before is None else [_short(before), _short(found)]
+
+
+def _costs(metrics: Mapping[str, Any]) -> list[str]:
     predicted, measured = metrics.get("latency_ms_predicted"), metrics.get("latency_ms")
     error = f"{(predicted / measured - 1) * 100:+.1f} %" if predicted and measured else "-"
-    texts = [_short(metrics.get("accuracy_valid")), _short(predicted), _short(measured), error]
-    return [str(place), *texts, f"{metrics.get('params', 0):,.0f}", f"{metrics.get('macs', 0):,.0f}"]
+    counts = [f"{metrics.get(key) or 0:,.0f}" for key in ("params", "macs")]
+    return [_short(predicted), _short(measured), error, *counts]
 
 
 def _short(value: float | None) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from nasforge import registry
-from nasforge.cli.output import print_json, print_pairs, print_table, print_text
+from nasforge.cli.output import figure, print_json, print_pairs, print_table, print_text
 from nasforge.errors import UsageError
 
 if TYPE_CHECKING:
     from nasforge.run.artifact import Artifact
     from nasforge.space import SearchSpace
+
+COUNTS = ("params", "macs", "activation_bytes")  # which run folders hold as floats, as all metrics
 
 
 def show(
@@ -46,13 +47,15 @@ def show(
         _draw(artifact, svg, what)
     result = _result(Path(what))
     if result is not None:
-        facts["metrics"], facts["status"] = (result.get("best") or {}).get("metrics", {}), result.get("status")
+        metrics = (result["best"] or {"metrics": {}})["metrics"]
+        facts["metrics"] = {key: int(value) if key in COUNTS and value else value for key, value in metrics.items()}
+        facts["status"] = result["status"]
     if as_json:
         print_json(facts)
         return
     decisions = facts.pop("decisions")
     metrics = facts.pop("metrics", {})
-    print_pairs({**facts, **metrics})
+    print_pairs({key: figure(value) for key, value in {**facts, **metrics}.items()})
     print_text()
     print_pairs(decisions)
 
@@ -65,16 +68,9 @@ def _draw(artifact: Artifact, path: Path, title: str) -> None:
 
 
 def _result(path: Path) -> dict[str, Any] | None:
-    file = path / "result.json"
-    if not path.is_dir() or not file.exists():
-        return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        from nasforge.errors import DamagedError
+    from nasforge.run.result import FILE, read_result
 
-        raise DamagedError(f"'{file}' cannot be read as JSON; write it again with `nasforge resume {path}`.") from error
-    return found if isinstance(found, dict) else None
+    return read_result(path) if path.is_dir() and (path / FILE).exists() else None
 
 
 def _show_space(name: str, size: int | None, classes: int | None, as_json: bool) -> None:

@@ -52,7 +52,9 @@ def read_value(text: str, given: str) -> Any:
             raise UsageError(f"option '{given}' has several values; give one, or a list as in [1,2].")
         return _plain(override.value())
     except HydraException as error:
-        raise UsageError(f"option '{given}' has a value that cannot be read; quote texts with special signs.") from error
+        raise UsageError(
+            f"option '{given}' has a value that cannot be read; quote texts with special signs."
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -88,26 +88,28 @@ def search(
     objects = {key: value for key, value in asked.items() if not isinstance(value, str | Mapping)}
     named: dict[str, Any] = {key: _name_of(value, key) if key in objects else value for key, value in asked.items()}
     source = None if isinstance(data, str) else data
+    given = Given(source=source, **objects)
+    name_of_data = data if source is None else _name_of(source, "data")
+    maps = {"data_options": data_options, "training": training, "engine": engine, "tracking": tracking}
+    for key, value in maps.items():
+        if not isinstance(value, Mapping | None):
+            raise UsageError(f"{key} was given {value!r}; expected a mapping of options.")
     settings = Settings.read(
         {
             **named,
-            "data": data if source is None else str(getattr(data, "name", "custom")),
-            "data_options": dict(data_options or {}),
+            **{key: dict(value or {}) for key, value in maps.items()},
+            "data": name_of_data,
             "limits": {"latency": max_latency, "params": max_params, "macs": max_macs},
             "evaluation": evaluation,
             "budget": budget,
-            "training": dict(training or {}),
             "finalists": finalists,
             "retrain": retrain,
             "seed": seed,
             "workers": workers,
-            "engine": dict(engine or {}),
-            "tracking": dict(tracking or {}),
             "storage": None if storage is None else resolved_text(storage),
             "out": None if out is None else str(out),
         }
     )
-    given = Given(source=source, **objects)
     return run_search(
         settings,
         config={**settings.to_json(), "storage": storage},

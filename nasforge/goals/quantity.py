@@ -60,7 +60,7 @@ def _split(text: str, name: str, expected: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def _positive(value: float, name: str) -> float:
+def _positive(value: object, name: str) -> float:
     """Return the number; whole ones as large as a float can be are kept exactly by who calls."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise UsageError(f"{name} was given {value!r}; expected a number above zero, or a text with its unit.")

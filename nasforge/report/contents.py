@@ -16,7 +16,7 @@ from nasforge.goals import Objective
 from nasforge.report.journal import Told, read_journal
 from nasforge.run.artifact import FILE as ARCHITECTURE
 from nasforge.run.artifact import Artifact, read_artifact
-from nasforge.run.folder import CONFIG, read_config, redacted
+from nasforge.run.folder import CONFIG, read_config, redacted, resume_command
 from nasforge.run.result import FILE as RESULT
 from nasforge.run.result import read_result
 from nasforge.run.settings import Limits
@@ -120,7 +120,7 @@ def read_contents(folder: Path, space: SearchSpace | None = None) -> Contents:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise DamagedError(
             f"'{folder / RESULT}' is not as nasforge writes it ({type(error).__name__}: {error}); "
-            f"remove it, and `nasforge resume {folder}` writes it again."
+            f"remove it, and `{resume_command(folder)}` writes it again."
         ) from error
     notes: dict[str, str] = {}
     told = _told(folder, notes)

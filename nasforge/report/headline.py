@@ -30,6 +30,7 @@ def headline(contents: Contents) -> Markup:
         element("h1", title(contents)),
         element("p", _sentence(contents), class_="lead"),
         _banner(contents),
+        *(_notice("warn", "WARNING", f"{each[:1].upper()}{each[1:]}") for each in contents.result.get("warnings", ())),
         *notes,
         _cards(contents),
     )

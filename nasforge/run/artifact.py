@@ -7,14 +7,15 @@ the fingerprint tells whether it still is the same space.
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 from nasforge import registry
-from nasforge.errors import ArchitectureError, DamagedError, NotInstalledError
+from nasforge.errors import ArchitectureError, DamagedError, NotInstalledError, PluginError, SpaceError
+from nasforge.run.atomic import read_json
+from nasforge.run.folder import written_again
 from nasforge.run.options import make_space
 from nasforge.run.settings import Plug
 from nasforge.space import Architecture, SearchSpace
@@ -65,13 +66,11 @@ def read_artifact(path: Path, space: SearchSpace | None = None) -> Artifact:
     """
     file = path / FILE if path.is_dir() else path
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file)
     except FileNotFoundError as error:
         raise ArchitectureError(f"'{path}' has no {FILE}; give a run that has finished or an {FILE}.") from error
     except (OSError, ValueError) as error:
-        raise DamagedError(
-            f"'{file}' cannot be read as JSON ({error}); write it again with `nasforge report`."
-        ) from error
+        raise DamagedError(f"'{file}' cannot be read as JSON ({error}); {written_again(file)}.") from error
     return from_json(data, str(file), space)
 
 
@@ -84,14 +83,20 @@ def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifa
             )
         shape, classes, stored = tuple(map(int, data["input_shape"])), int(data["classes"]), data["architecture"]
         plug = None if data["space"] is None else Plug.read(data["space"], "space")
-    except (KeyError, TypeError, ValueError) as error:
+        if classes < 1 or not shape or min(shape) < 1:
+            raise ValueError(f"an input of {shape} and {classes} classes")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DamagedError(
-            f"'{where}' is no architecture file of nasforge ({type(error).__name__}: {error})."
+            f"'{where}' is no architecture file of nasforge ({type(error).__name__}: {error}); "
+            f"{written_again(Path(where))}."
         ) from error
     if space is None:
         if plug is None:
             raise ArchitectureError(f"'{where}' is of a space made in Python; pass that space to nasforge.load.")
-        space = make_space(plug.name, plug.options, shape, classes)
+        try:
+            space = make_space(plug.name, plug.options, shape, classes)
+        except (PluginError, SpaceError) as error:
+            raise DamagedError(f"the space of '{where}' cannot be made: {error}") from error
     return Artifact(space, space.from_json(stored), plug, classes)
 
 

@@ -91,6 +91,19 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds no JSON in UTF-8, or lists in lists without end.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def finite(value: Any) -> Any:
     """Return plain data with NaN and infinities replaced by None, and numpy numbers by Python's."""
     if isinstance(value, dict):

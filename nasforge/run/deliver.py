@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
@@ -28,6 +29,7 @@ from nasforge.run.setup import INHERITED, Setup
 from nasforge.run.shared_training import CHECKPOINT_SECONDS, SharedTraining
 from nasforge.run.timing import fitting_epochs
 from nasforge.run.training import hear
+from nasforge.strategy import Evaluation
 from nasforge.training import Training, evaluate
 
 if TYPE_CHECKING:
@@ -85,6 +87,29 @@ class Delivery:
                     return finalist
         return delivered
 
+    def restore(self, best: Mapping[str, Any], elapsed: Callable[[], float]) -> None:
+        """Write the files of the delivered network again, from its checkpoint; without one it is trained again.
+
+        Args:
+            best: as in `result.json`.
+            elapsed: seconds since the run began.
+        """
+        evaluation = Evaluation(-1, self._setup.space.from_json(best["architecture"]), {})
+        finalist = Finalist(evaluation, {}, str(best["provenance"].get("weights")))
+        if self._retrains and not self._setup.settings.retrain:
+            self._write_architecture(finalist)
+            return
+        self._give_weights(finalist, elapsed, share=1.0)
+        self._write(finalist)
+        metric = "accuracy_valid"
+        before, now = best["metrics"].get(metric), finalist.metrics.get(metric)
+        if before != now:
+            self._listener.note(f"the weights are not those of before: {metric} is {now:.4g}, and was {before:.4g}.")
+
+    def _write_architecture(self, finalist: Finalist) -> None:
+        artifact = self._setup.artifact(finalist.evaluation.architecture)
+        write_json(self._folder.file(ARCHITECTURE_FILE), artifact.to_json())
+
     @property
     def _retrains(self) -> bool:
         return bool(getattr(self._setup.strategy, "retrain", True))
@@ -92,9 +117,9 @@ class Delivery:
     def _architecture_alone(self, finalists: Sequence[Finalist]) -> Finalist | None:
         within = [each for each in finalists if each.within(self._limit)]
         for finalist in within or sorted(finalists, key=lambda each: each.metrics["latency_ms"]):
-            artifact = self._setup.artifact(finalist.evaluation.architecture)
-            write_json(self._folder.file(ARCHITECTURE_FILE), artifact.to_json())
-            self._listener.note(f"nothing was trained, as asked; train it by: nasforge train {self._folder.path}")
+            self._write_architecture(finalist)
+            where = shlex.quote(str(self._folder.path))
+            self._listener.note(f"nothing was trained, as asked; train it by: nasforge train {where}")
             return finalist
         return None
 
@@ -158,7 +183,7 @@ class Delivery:
             left_float = export_int8(self._folder.file(ONNX_FILE), self._folder.file(INT8_FILE), setup.source)
             for name in left_float:
                 self._listener.note(f"convolution {name} of the INT8 file runs in float.")
-        write_json(self._folder.file(ARCHITECTURE_FILE), artifact.to_json())
+        self._write_architecture(finalist)
 
     def _measure(self, finalist: Finalist) -> None:
         if self._setup.target.available() is not None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import IO, Any, Final, final
 
 import yaml
 
-from nasforge.errors import DamagedError, RunFolderError
+from nasforge.errors import DamagedError, RunFolderError, WrongFolderError
 from nasforge.run.atomic import PART, folder_error, remove_parts, write_text
 
 CONFIG: Final = "config.yaml"
@@ -84,26 +86,53 @@ class RunFolder:
             name: `<space>-<strategy>-<target>`.
 
         Raises:
-            RunFolderError: it exists and is not empty, or cannot be made.
+            WrongFolderError: it exists and is not empty.
+            RunFolderError: it is in use, or cannot be made.
         """
         if path is None:
             return cls._numbered(Path("runs"), name)
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise folder_error(folder, error) from error
+        cls._check_empty(folder)
+        return cls(folder)
+
+    @classmethod
+    def check(cls, path: str | Path | None) -> None:
+        """Refuse a place where `create` could make no folder, before a run does anything; makes nothing.
+
+        Raises:
+            WrongFolderError, RunFolderError: as `create`.
+        """
+        folder = Path("runs" if path is None else path)
+        try:
+            existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+            if not existing.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(existing, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise folder_error(folder, error) from error
+        if path is not None and existing is folder:
+            cls._check_empty(folder)
+
+    @classmethod
+    def _check_empty(cls, folder: Path) -> None:
+        try:
             content = [each.name for each in folder.iterdir() if each.name != _LOCK and not each.name.startswith(PART)]
         except OSError as error:
             raise folder_error(folder, error) from error
         if (folder / CONFIG).exists():
             cls(folder).close()  # says so where the run is still going
-            raise RunFolderError(
-                f"'{folder}' already holds a run; continue it with `nasforge resume {folder}`, or choose another --out."
+            raise WrongFolderError(
+                f"'{folder}' already holds a run; continue it with `{resume_command(folder)}`, or choose another --out."
             )
         if content:
-            raise RunFolderError(
+            raise WrongFolderError(
                 f"'{folder}' is not empty and holds no run ({content[0]}, ...); choose an empty or a new folder."
             )
-        return cls(folder)
 
     @classmethod
     def _numbered(cls, parent: Path, name: str) -> RunFolder:
@@ -125,9 +154,12 @@ class RunFolder:
         """Lock a folder that holds a run.
 
         Raises:
-            RunFolderError: it does not exist or holds no run.
+            WrongFolderError: it does not exist.
+            RunFolderError: it holds no run, or is in use.
         """
         folder = Path(path)
+        if not folder.exists():
+            raise WrongFolderError(f"'{folder}' does not exist; give the folder of a run.")
         if not (folder / CONFIG).is_file():
             raise RunFolderError(f"'{folder}' holds no run (no {CONFIG}); give the folder of a run.")
         return cls(folder)
@@ -149,6 +181,18 @@ class RunFolder:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that goes on with a run, to be copied into a shell."""
+    return f"nasforge resume {shlex.quote(str(folder))}"
+
+
+def written_again(file: Path) -> str:
+    """Return the advice for a file of a run that is missing or damaged."""
+    if (file.parent / CONFIG).is_file():
+        return f"`{resume_command(file.parent)}` writes it again"
+    return "bring back a copy of it, or train the architecture again"
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

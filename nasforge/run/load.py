@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from nasforge.build import build_network
-from nasforge.errors import DamagedError, RunFolderError, UsageError
+from nasforge.errors import DamagedError, RunFolderError, UsageError, WrongFolderError
 from nasforge.run.artifact import Artifact, from_json
-from nasforge.run.atomic import atomic_path
+from nasforge.run.atomic import write_bytes
+from nasforge.run.folder import CONFIG, resume_command, written_again
 from nasforge.tasks import Preprocessing
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ def save_model(
         "nasforge.preprocessing": json.dumps(preprocessing.to_metadata()),
     }
     state = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+    write_bytes(path, save(state, metadata))  # safetensors' own writing tells a full disk as an error of the file
 
 
 def load(run: str | Path, space: SearchSpace | None = None) -> LoadedModel:
@@ -88,14 +88,19 @@ def load(run: str | Path, space: SearchSpace | None = None) -> LoadedModel:
         space: the space, where it is not a plug-in.
 
     Raises:
+        WrongFolderError: there is no such folder or file.
         RunFolderError: there is no model; the run has not finished.
         DamagedError: the file cannot be read.
         ArchitectureError: the installed space is not the one the network was found in.
     """
     path = Path(run)
     file = path / FILE if path.is_dir() else path
+    if not path.exists():
+        raise WrongFolderError(f"'{run}' does not exist; give a run that has finished, or a {FILE}.")
     if not file.exists():
-        raise RunFolderError(f"'{run}' has no {FILE}; finish the run with `nasforge resume {run}`.")
+        command = f"finish the run with `{resume_command(path)}`"
+        advice = command if (path / CONFIG).is_file() else "give a run that has finished"
+        raise RunFolderError(f"'{run}' has no {FILE}; {advice}.")
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -103,16 +108,16 @@ def load(run: str | Path, space: SearchSpace | None = None) -> LoadedModel:
         stored = json.loads(metadata["nasforge.architecture"])
         classes = tuple(map(str, json.loads(metadata["nasforge.classes"])))
         preprocessing = Preprocessing.from_metadata(json.loads(metadata["nasforge.preprocessing"]))
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
         raise DamagedError(
-            f"'{file}' is no model of nasforge ({type(error).__name__}: {error}); export it again."
+            f"'{file}' is no model of nasforge ({type(error).__name__}: {error}); {written_again(file)}."
         ) from error
     artifact = from_json(stored, str(file), space)
     module = build_network(artifact.space.lower(artifact.architecture), seed=0)
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise DamagedError(f"the weights in '{file}' do not fit its architecture; train or export it again.") from error
+        raise DamagedError(f"the weights in '{file}' do not fit its architecture; {written_again(file)}.") from error
     return LoadedModel(module.eval(), classes, preprocessing, artifact)
 
 

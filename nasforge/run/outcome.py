@@ -59,6 +59,11 @@ class SearchResult:
         """The metrics of the chosen network."""
         return {} if self.best is None else self.best["metrics"]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of the chosen network, as sentences."""
+        return list(self.document.get("warnings", ()))
+
     def load(self) -> LoadedModel:
         """Load the chosen network."""
         from nasforge.run.load import load

@@ -24,6 +24,7 @@ def result_document(
     finalists: Sequence[Finalist],
     best: Finalist | None,
     seconds: Mapping[str, float],
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the content of `result.json`, schema 1."""
     settings = setup.settings
@@ -37,6 +38,7 @@ def result_document(
         "objectives": [{"metric": o.metric, "direction": o.direction} for o in setup.problem.objectives],
         "seed": settings.seed,
         "status": "finished" if met else "limit_missed",
+        "warnings": list(warnings),
         "best": None if best is None else entry(setup, best),
         "pareto": [_pareto_entry(setup, each) for each in pareto(setup, evaluations)],
         "finalists": [entry(setup, each) for each in finalists],

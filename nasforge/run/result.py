@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from nasforge.errors import DamagedError
-from nasforge.run.atomic import write_json
+from nasforge.run.atomic import read_json, write_json
+from nasforge.run.folder import resume_command
 
 SCHEMA: Final = 1
 FILE: Final = "result.json"
@@ -18,6 +18,11 @@ _KEYS: Final = (
     "schema", "nasforge", "space", "strategy", "target", "task", "seed", "status", "best", "pareto", "evaluations",
     "budget", "seconds", "latency", "environment",
 )  # fmt: skip
+_MAPPINGS: Final = ("space", "strategy", "target", "task", "budget", "seconds", "latency", "environment")
+_ENTRY: Final = {
+    "id": str, "network_id": str, "architecture": dict, "metrics": dict, "provenance": dict, "verified": bool,
+}  # fmt: skip
+STATUSES: Final = ("finished", "limit_missed")
 _LIBRARIES: Final = ("torch", "torchvision", "onnxruntime", "onnx", "optuna", "numpy")
 
 
@@ -55,19 +60,47 @@ def read_result(folder: Path) -> dict[str, Any]:
         DamagedError: missing, damaged or of another schema.
     """
     path = folder / FILE if folder.is_dir() else folder
+    again = f"`{resume_command(path.parent)}` writes it again"
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = read_json(path)
     except FileNotFoundError as error:
         raise DamagedError(
-            f"'{path}' does not exist; the run has not finished: `nasforge resume {path.parent}`."
+            f"'{path}' does not exist; the run has not finished: `{resume_command(path.parent)}`."
         ) from error
     except (OSError, ValueError) as error:
-        raise DamagedError(
-            f"'{path}' is damaged ({type(error).__name__}); `nasforge resume {path.parent}` writes it again."
-        ) from error
+        raise DamagedError(f"'{path}' is damaged ({type(error).__name__}); {again}.") from error
     if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         raise DamagedError(f"'{path}' is not a result of schema {SCHEMA}; read it with the version that wrote it.")
     missing = [key for key in _KEYS if key not in result]
     if missing:
-        raise DamagedError(f"'{path}' lacks {', '.join(missing)}; `nasforge resume {path.parent}` writes it again.")
+        raise DamagedError(f"'{path}' lacks {', '.join(missing)}; {again}.")
+    wrong = _wrong(result)
+    if wrong is not None:
+        raise DamagedError(f"'{path}' was altered: '{wrong}' is not as nasforge writes it; {again}.")
     return result
+
+
+def _wrong(result: Mapping[str, Any]) -> str | None:
+    """Return the first key whose value is of another kind than is written; None where all are as they were."""
+    for key in _MAPPINGS:
+        if not isinstance(result[key], dict):
+            return key
+    if result["status"] not in STATUSES or (result["best"] is None and result["status"] == "finished"):
+        return "status"
+    for key in ("pareto", "finalists", "warnings"):
+        if not isinstance(result.get(key, []), list):
+            return key
+    entries = [("best", result["best"])] if result["best"] is not None else []
+    entries += [(key, each) for key in ("pareto", "finalists") for each in result.get(key, [])]
+    wrong = next((key for key, each in entries if not _is_entry(each)), None)
+    return wrong or next(("warnings" for each in result.get("warnings", []) if not isinstance(each, str)), None)
+
+
+def _is_entry(given: Any) -> bool:
+    """Say whether something is an architecture with its metrics, as `best` is one."""
+    if not isinstance(given, dict) or not all(isinstance(given.get(key), kind) for key, kind in _ENTRY.items()):
+        return False
+    numbers = (each for each in given["metrics"].values() if each is not None)
+    return isinstance(given["architecture"].get("decisions"), dict) and all(
+        isinstance(each, int | float) and not isinstance(each, bool) for each in numbers
+    )

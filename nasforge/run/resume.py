@@ -13,6 +13,7 @@ from nasforge.run.folder import RunFolder
 from nasforge.run.listening import listening
 from nasforge.run.outcome import SearchResult
 from nasforge.run.progress import Listener
+from nasforge.run.restore import unusable_files
 from nasforge.run.result import FILE
 from nasforge.run.search import Search, WriteReport
 from nasforge.run.settings import Settings
@@ -31,7 +32,7 @@ def resume_run(
     given: Given | None = None,
     write_report: WriteReport | None = None,
 ) -> SearchResult:
-    """Carry a run on from where it stopped; a finished one only gives its result again.
+    """Carry a run on from where it stopped; a finished one gives its result again, its missing or damaged files too.
 
     Args:
         folder: of the run.
@@ -53,8 +54,16 @@ def resume_run(
                 except DamagedError as error:
                     heard.note(f"{error} It is made again.")
                 else:
-                    if write_report is not None and not opened.file(REPORT).exists():
+                    unusable = unusable_files(result, settings, given or Given())
+                    for name, reason in unusable.items():
+                        heard.note(f"'{opened.file(name)}' {reason.rstrip('.')}. It is made again.")
+                    if unusable:
+                        with engine_running(settings):
+                            Search(set_up(settings, given or Given(), heard), opened, heard).restore(result)
+                    if write_report is not None and (unusable or not opened.file(REPORT).exists()):
                         write_report(opened.path)
+                    for warning in result.warnings:
+                        heard.note(f"warning: {warning}")
                     heard.finished(result)
                     return result
             settings = replace(settings, storage=check_storage_of(opened, settings.storage))

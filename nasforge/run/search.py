@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from nasforge.run.asking import Asking, drive
+from nasforge.run.chance import chance_warning
 from nasforge.run.checkpoint import Checkpoints
-from nasforge.run.deliver import Delivery
+from nasforge.run.deliver import RETRAINED, Delivery
 from nasforge.run.evaluating import Remembering, measure_function
 from nasforge.run.executors import engine_running, make_executor
 from nasforge.run.finalists import Finalist, measure_finalists
@@ -58,9 +59,11 @@ def run_search(
     Raises:
         UsageError, DataError, IncompatibleError: the search cannot be done as asked.
         InfeasibleError: nothing in the space meets the limits.
-        RunFolderError: the folder is in use, or not empty, or cannot be written.
+        WrongFolderError: the folder is not empty.
+        RunFolderError: it is in use, or cannot be written.
     """
     check_storage(settings.storage)
+    RunFolder.check(settings.out)
     with listening(listener, settings) as heard, engine_running(settings) as resolved:
         setup = set_up(resolved, given or Given(), heard)
         name = f"{setup.space.name}-{settings.strategy.name}-{settings.target.name}"
@@ -111,6 +114,15 @@ class Search:
         finally:
             store.close()
         return self._finish(evaluations, finalists, delivered, delivery)
+
+    def restore(self, result: SearchResult) -> None:
+        """Write the delivered files of a finished search again; what `result.json` says stays."""
+        assert result.best is not None, "where nothing was delivered nothing is missing"
+        strategy = self._setup.strategy
+        inherits = isinstance(strategy, WeightSharing) and not getattr(strategy, "retrain", True)
+        training = self._train_shared() if inherits else None
+        delivery = Delivery(self._setup, self._plan, self._folder, self._checkpoints, self._listener, training)
+        delivery.restore(result.best, self._elapsed)
 
     def _open_store(self) -> StudyStore:
         setup, settings = self._setup, self._setup.settings
@@ -188,10 +200,20 @@ class Search:
             with self._timed("testing"):
                 delivery.test(delivered)
         self._seconds["total"] = round(self._elapsed(), 3)
-        document = result_document(self._setup, self._plan, evaluations, finalists, delivered, self._seconds)
+        warnings = self._warnings(delivered)
+        for warning in warnings:
+            self._listener.note(f"warning: {warning}")
+        document = result_document(self._setup, self._plan, evaluations, finalists, delivered, self._seconds, warnings)
         write_result(self._folder.path, document)
         if self._write_report is not None:
             self._write_report(self._folder.path)
         result = SearchResult.read(self._folder.path)
         self._listener.finished(result)
         return result
+
+    def _warnings(self, delivered: Finalist | None) -> list[str]:
+        """Return what a reader must know; of accuracies looked up in a table nothing is known."""
+        if delivered is None or (self._setup.table is not None and delivered.weights != RETRAINED):
+            return []
+        warning = chance_warning(delivered.metrics.get("accuracy_valid"), self._setup.source)
+        return [] if warning is None else [warning]

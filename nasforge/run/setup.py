@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from nasforge import registry
-from nasforge.errors import InfeasibleError
+from nasforge.errors import InfeasibleError, UsageError
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
@@ -21,8 +21,10 @@ from nasforge.run.settings import Settings
 from nasforge.run.table import load_table
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy
+from nasforge.targets.base import Target
 
 PREDICTED: Final = "latency_ms_predicted"
+_SOURCE: Final = ("input_shape", "classes", "split", "sealed", "preprocessing")
 SIZED: Final = 8
 INHERITED: Final = "inherited and recalibrated"
 
@@ -37,6 +39,24 @@ class Given:
     source: Any = None
     target: Any = None
     task: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuse objects of another kind.
+
+        Raises:
+            UsageError: names what was given.
+        """
+        for key, kind in (("space", SearchSpace), ("strategy", Strategy), ("target", Target)):
+            if not isinstance(getattr(self, key), kind | None):
+                raise _no_such(key, getattr(self, key), f"a {kind.__name__}")
+        if self.source is not None and not all(hasattr(self.source, name) for name in _SOURCE):
+            raise _no_such("data", self.source, "a DataSource")
+        if self.task is not None and not all(hasattr(self.task, name) for name in ("loss", "metrics")):
+            raise _no_such("task", self.task, "a task")
+
+
+def _no_such(key: str, given: object, expected: str) -> UsageError:
+    return UsageError(f"{key} was given {given!r}; expected the name of one, see `nasforge list`, or {expected}.")
 
 
 @final

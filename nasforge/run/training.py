@@ -23,7 +23,7 @@ from nasforge.run.options import check_memory, make_space
 from nasforge.run.plan import RETRAIN_EPOCHS, check_training, training_config
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.settings import Plug
-from nasforge.run.setup import load_source
+from nasforge.run.setup import Given, load_source
 from nasforge.tasks.classification import Classification
 from nasforge.training import evaluate, train
 
@@ -74,8 +74,10 @@ def train_architecture(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"seed was given {seed!r}; expected a whole number of at least 0.")
     check_training(settings)
+    RunFolder.check(out)
     config = training_config(settings, float(settings.get("epochs") or RETRAIN_EPOCHS))
-    source = load_source(data, data_options or {}, seed) if isinstance(data, str) else data
+    given = Given(source=None if isinstance(data, str) else data)
+    source = given.source or load_source(data, data_options or {}, seed)
     artifact = refit(found, source.input_shape, len(source.classes), space_options or {})
     check_memory([("the network", artifact.space.params(artifact.architecture))])
     with RunFolder.create(out, f"train-{artifact.space.name}") as folder:

@@ -37,6 +37,7 @@ def write_run(tmp_path: Path) -> WriteRun:
         settings = {"space": {"name": "nb201"}, "strategy": {"name": strategy}, "target": {"name": "cpu"}, "seed": seed}
         (folder / "config.yaml").write_text(yaml.safe_dump({**settings, **(config or {})}), encoding="utf-8")
         metrics = {"accuracy": 0.5, "accuracy_valid": 0.5, "latency_ms": 1.0} if best is None else best
+        entry = {"id": "i", "network_id": "n", "architecture": {"decisions": {}}, "provenance": {}, "verified": True}
         document: dict[str, Any] = {
             "nasforge": "0",
             "space": {"name": "nb201", "fingerprint": "f"},
@@ -46,8 +47,8 @@ def write_run(tmp_path: Path) -> WriteRun:
             "objectives": [{"metric": "accuracy_valid", "direction": "maximize"}],
             "seed": seed,
             "status": "finished",
-            "best": {"metrics": metrics},
-            "pareto": [{"metrics": {cost: x, "macs": 10 * x, "accuracy_valid": y}} for x, y in front],
+            "best": {**entry, "metrics": metrics},
+            "pareto": [{**entry, "metrics": {cost: x, "macs": 10 * x, "accuracy_valid": y}} for x, y in front],
             "evaluations": len(told),
             "budget": {},
             "seconds": {"total": 10.0 + seed},

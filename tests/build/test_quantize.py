@@ -149,4 +149,4 @@ def test_a_quantised_network_keeps_its_metadata_and_nearly_its_accuracy(tmp_path
     rounded = evaluate(run, source, task, "test")["accuracy"]
     assert exact > 0.8
     assert abs(exact - rounded) < 0.03
-    assert metadata_of(tmp_path / "int8.onnx") == {"classes": "[0, 1]", "nasforge.precision": "int8"}
+    assert metadata_of(tmp_path / "int8.onnx") == {"classes": "[0, 1]", "nasforge.precision": '"int8"'}

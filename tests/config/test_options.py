@@ -41,7 +41,7 @@ def test_every_number_is_read_back_from_python_s_own_text(number: float) -> None
 @pytest.mark.parametrize("text", ["[1", "{a: 1", "'a", "1,2", "choice(1,2)", "range(3)"])
 def test_what_is_no_single_value_is_refused_with_the_option_as_given(text: str) -> None:
     def check(read: Any) -> None:
-        with pytest.raises(UsageError, match="was given|cannot be read|several values") as caught:
+        with pytest.raises(UsageError, match=r"was given|cannot be read|several values") as caught:
             read()
         assert text in str(caught.value)
 

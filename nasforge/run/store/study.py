@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, final
@@ -72,7 +73,9 @@ class StudyStore:
         except OSError as error:
             raise folder_error(path, error) from error
         except Exception as error:
-            raise DamagedError(f"the study '{path}' cannot be opened ({type(error).__name__}: {error}).") from error
+            raise DamagedError(
+                f"the study '{path}' cannot be opened ({type(error).__name__}: {error}); {_way_out(path)}."
+            ) from error
 
     def append(self, evaluation: Evaluation) -> None:
         """Add one finished trial.
@@ -106,3 +109,13 @@ class StudyStore:
     def close(self) -> None:
         """Let go of the storage; a journal is synced."""
         self._trials.close()
+
+
+def _way_out(path: Path) -> str:
+    """Return what to do about a journal that cannot be read: a journal that ends earlier is a whole one."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            json.loads(line)
+        except ValueError:
+            return f"bring back a copy of it, or remove line {number} and all below: the search goes on from there"
+    return "bring back a copy of it, or begin the search again in another folder"
