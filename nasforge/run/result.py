@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,13 +88,20 @@ def _wrong(result: Mapping[str, Any]) -> str | None:
             return key
     if result["status"] not in STATUSES or (result["best"] is None and result["status"] == "finished"):
         return "status"
-    for key in ("pareto", "finalists", "warnings"):
+    for key in ("objectives", "pareto", "finalists", "warnings"):
         if not isinstance(result.get(key, []), list):
             return key
     entries = [("best", result["best"])] if result["best"] is not None else []
     entries += [(key, each) for key in ("pareto", "finalists") for each in result.get(key, [])]
-    wrong = next((key for key, each in entries if not _is_entry(each)), None)
-    return wrong or next(("warnings" for each in result.get("warnings", []) if not isinstance(each, str)), None)
+    entries_fit = ((key, _is_entry(each)) for key, each in entries)
+    objectives_fit = (("objectives", _is_objective(each)) for each in result.get("objectives", []))
+    warnings_fit = (("warnings", isinstance(each, str)) for each in result.get("warnings", []))
+    fitting = itertools.chain(entries_fit, objectives_fit, warnings_fit)
+    return next((key for key, fits in fitting if not fits), None)
+
+
+def _is_objective(given: Any) -> bool:
+    return isinstance(given, dict) and isinstance(given.get("metric"), str)
 
 
 def _is_entry(given: Any) -> bool:

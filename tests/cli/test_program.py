@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -45,6 +46,11 @@ def test_bad_usage_is_one_sentence_on_standard_error_and_exit_code_2(
     assert expected in error
     assert error.count("\n") == 1
     assert "Traceback" not in error
+
+
+def test_the_version_is_printed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nasforge {version('nasforge')}\n"
 
 
 def test_the_traceback_comes_only_with_debug(capsys: pytest.CaptureFixture[str]) -> None:

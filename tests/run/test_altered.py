@@ -54,10 +54,10 @@ def without(value: Any, path: tuple[Any, ...]) -> Any:
     return changed
 
 
-def tries(value: Any) -> Iterator[Any]:
+def tries(value: Any, every: int = 1) -> Iterator[Any]:
     """Give the data with each place changed to each junk, or left away."""
     for path in paths(value):
-        for junk in JUNK:
+        for junk in JUNK[::every]:
             yield altered(value, path, junk)
         if path:
             yield without(value, path)
@@ -67,22 +67,26 @@ def test_any_value_in_result_json_is_read_or_refused_in_one_sentence(
     search_small: Search, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = search_small(budget="2-evaluations", retrain=False).folder
-    (folder / "study.log").unlink()
-    file, refused, read = folder / "result.json", 0, 0
-    for document in tries(json.loads(file.read_text())):
+    for name in ("study.log", "architecture.json"):
+        (folder / name).unlink()
+    file, read = folder / "result.json", 0
+    refused: list[str] = []
+    for document in tries(json.loads(file.read_text()), every=3):
         file.write_text(json.dumps(document))
         try:
             print_summary(SearchResult.read(folder))
             read_contents(folder)
             read += 1
         except DamagedError as error:
-            assert "nasforge resume" in str(error) or "schema" in str(error)
-            refused += 1
-    assert refused > 300
-    assert read > 100
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert all("nasforge resume" in sentence or "schema" in sentence for sentence in refused)
+    assert read > 30
 
 
-@pytest.mark.parametrize("change", [{"best": 3}, {"finalists": "x"}, {"pareto": [3]}, {"warnings": [3]}, {"status": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"best": 3}, {"finalists": "x"}, {"pareto": [3]}, {"warnings": [3]}, {"status": "x"}]
+)
 def test_a_result_of_another_shape_is_made_again_by_resume(
     search_small: Search, small_source: Any, small_space: SearchSpace, change: dict[str, Any]
 ) -> None:
@@ -120,7 +124,8 @@ def test_an_input_that_is_no_image_is_damage(tmp_path: Path, shape: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "read"), [("architecture.json", read_artifact), ("result.json", read_result), ("result.json", read_contents)]
+    ("name", "read"),
+    [("architecture.json", read_artifact), ("result.json", read_result), ("result.json", read_contents)],
 )
 @pytest.mark.parametrize("content", [DEEP, '{"a": ' * 50_000, "9" * 5000, "", "\x00"])
 def test_json_that_is_nested_or_long_beyond_reason_is_damage(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nasforge.errors import DamagedError, RunFolderError
+import nasforge
+from nasforge.errors import DamagedError, RunFolderError, WrongFolderError
 from nasforge.run.atomic import PART
 from nasforge.run.folder import CONFIG, RunFolder, read_config, redacted
 
@@ -57,6 +58,37 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="nasforge resume"):
         RunFolder.create(tmp_path / "run")
     assert read_config(tmp_path / "run") == {"seed": 1}
+
+
+def test_a_place_is_checked_as_it_is_made_but_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "foreign" / "thesis").mkdir(parents=True)
+    with RunFolder.create(tmp_path / "a run") as held:
+        held.write_config({})
+        before = sorted(tmp_path.rglob("*"))
+        for place, kind in (("file", RunFolderError), ("file/below", RunFolderError), ("foreign", WrongFolderError)):
+            with pytest.raises(kind, match=place):
+                RunFolder.check(tmp_path / place)
+        with pytest.raises(RunFolderError, match="in use"):
+            RunFolder.check(tmp_path / "a run")
+    with pytest.raises(WrongFolderError, match=re.escape(f"`nasforge resume '{tmp_path / 'a run'}'`")):
+        RunFolder.check(tmp_path / "a run")
+    for place in (None, tmp_path / "new", tmp_path / "foreign" / "new" / "deep"):
+        RunFolder.check(place)
+    assert sorted(tmp_path.rglob("*")) == before
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(RunFolderError, match="may not be written"):
+        RunFolder.check(tmp_path / "new")
+
+
+def test_a_place_that_cannot_be_used_is_refused_before_the_device_is_profiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photo.png").touch()
+    monkeypatch.setattr("nasforge.run.search.set_up", lambda *given: pytest.fail("the set-up began"))
+    with pytest.raises(WrongFolderError, match="not empty") as caught:
+        nasforge.search(budget="1-evaluations", out=tmp_path)
+    assert caught.value.exit_code == 2
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:

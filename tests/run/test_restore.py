@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,8 @@ def resume(small_source: DataSource, search_small: Search) -> Callable[[Path], l
 
 
 @pytest.fixture
-def int8(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def int8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryTarget, "precision", "int8")
-    yield
 
 
 @pytest.mark.parametrize("given", [{}, {"strategy": {"name": "bignas", "coarse": 2, "fine": 2}, "budget": "1-epochs"}])
