@@ -172,8 +172,8 @@ class Proxyless(WeightSharing):
         names = [str(read.name) for read in self._paths.space.choices]
         recompute = self._set.mode == "full_v2"
         mixtures = {
-            name: Mixture(gate.g, gate.support, frozenset(gate.support) - {gate.active}, recompute)
-            for name, gate in zip(names, gates, strict=True)
+            names[number]: Mixture(gates[number].g, support, frozenset(support) - {gates[number].active}, recompute)
+            for number, support in ((number, gates[number].support) for number in self._paths.open)
         }
         architecture = self._paths.space.from_decisions([gate.active for gate in gates])
         with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nasforge.build.masked import MaskedRun
 from nasforge.build.mixing import MixedRun
 from nasforge.build.plan import Plan, make_plan, needed_steps
-from nasforge.build.variants import layer_key, layer_variants
+from nasforge.build.variants import layer_key, make_layers
 from nasforge.errors import ArchitectureError, UsageError, unknown_name_sentence
 from nasforge.layers.base import Layer, LeafViews, layer_class
 from nasforge.layers.mixture import Mixture
@@ -41,9 +41,7 @@ class Supernet(nn.Module):
         self.space = space
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.layers = nn.ModuleDict(
-                {key: layer_class(variants[0][0])(variants) for key, variants in layer_variants(space).items()}
-            )
+            self.layers = nn.ModuleDict(make_layers(space))
         self.views = LeafViews()
         self._share_views()
         self._load_pretrained()

@@ -1,15 +1,17 @@
-"""Which variants each layer of a supernet must be able to run."""
+"""Which variants each layer of a supernet must be able to run, and the layers that hold weights for all of them."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 from torch import nn
 
-from nasforge.layers.base import Variant
+from nasforge.errors import SpaceError
+from nasforge.layers.base import Layer, Variant, layer_class
 from nasforge.space import SearchSpace
 from nasforge.space.analysis import Analysis, field_table
 from nasforge.space.graph import GraphNode
@@ -19,16 +21,94 @@ from nasforge.space.tensor import TensorType
 _TAKEN: Final = frozenset(dir(nn.ModuleDict()))
 
 
+MOST_TRIED: Final = 4096  # combinations of options looked at to name the choices that weights cannot be shared over
+
+
+def make_layers(space: SearchSpace) -> dict[str, Layer]:
+    """Allocate the layers of the space's supernet, by weights key and part.
+
+    Raises:
+        SpaceError: as `checked_variants`.
+    """
+    return {key: layer_class(variants[0][0])(variants) for key, variants in checked_variants(space).items()}
+
+
+def checked_variants(space: SearchSpace) -> dict[str, list[Variant]]:
+    """Return `layer_variants`, after asking every layer whether it can share weights over its variants.
+
+    Raises:
+        SpaceError: one cannot; names its node, and the choices that make the variants.
+    """
+    found = layer_variants(space)
+    for key, variants in found.items():
+        try:
+            layer_class(variants[0][0]).check(variants)
+        except SpaceError as error:
+            raise SpaceError(_refusal(space, key, str(error))) from error
+    return found
+
+
+def _refusal(space: SearchSpace, key: str, reason: str) -> str:
+    weights = key.partition(":")[0].partition("@")[0]
+    node = next(
+        n for n in space.analysis.graph.nodes if layer_key(n.weights or n.name, "").partition(":")[0] == weights
+    )
+    deciding = _deciding(space, node)
+    own, arriving = (
+        [f"'{space.choices[axis].name}'" for axis in deciding if (axis in node.choices) == read]
+        for read in (True, False)
+    )
+    advice = []
+    if own:
+        advice.append(f"give {', '.join(own)} share='none'")
+    if arriving:
+        advice.append(f"fix {', '.join(arriving)}, or give share='none' there and let a field of the node read it too")
+    return (
+        f"node '{node.name}' of space '{space.name}' cannot share weights: {reason.rstrip('.')}; "
+        f"{' and '.join(advice) or 'fix its sizes'}."
+    )
+
+
+def _deciding(space: SearchSpace, node: GraphNode) -> list[int]:
+    """Return the choices that a node's layers cannot be shared over, those of what arrives too."""
+    axes = {axis for source in node.inputs for axis in space.analysis.types[source].axes} | set(node.choices)
+    owned = _owned(space, node)
+    candidates = sorted(axes - set(owned))
+    if math.prod(space.sizes[axis] for axis in axes) > MOST_TRIED:
+        return candidates
+    return [axis for axis in candidates if _is_refused(space, node, sorted({*owned, *candidates} - {axis}))]
+
+
+def _is_refused(space: SearchSpace, node: GraphNode, owned: Sequence[int]) -> bool:
+    try:
+        for variants in _variants_of(space, node, owned).values():
+            layer_class(variants[0][0]).check(variants)
+    except SpaceError:
+        return True
+    return False
+
+
+def _owned(space: SearchSpace, node: GraphNode) -> list[int]:
+    return [read for read in node.choices if space.choices[read].share == "none"]
+
+
+def _variants_of(space: SearchSpace, node: GraphNode, owned: Sequence[int]) -> dict[str, list[Variant]]:
+    """Return the leaf variants of one node by layer, where options of the choices `owned` have their own weights."""
+    found: dict[str, dict[Variant, None]] = {}
+    if not (node.op.aliases or node.op.is_zero or isinstance(node.op, InputOp)):
+        for suffix, op, types in _node_variants(space, node, owned):
+            for part, leaf, leaf_types in _leaves(op, types):
+                key = layer_key((node.weights or node.name) + suffix, part)
+                found.setdefault(key, {})[leaf, leaf_types] = None
+    return {key: list(variants) for key, variants in found.items()}
+
+
 def layer_variants(space: SearchSpace) -> dict[str, list[Variant]]:
     """Return for every layer of the space's supernet, by weights key and part, the leaf variants it runs."""
     found: dict[str, dict[Variant, None]] = {}
     for node in space.analysis.graph.nodes:
-        if node.op.aliases or node.op.is_zero or isinstance(node.op, InputOp):
-            continue
-        for suffix, op, types in _node_variants(space, node):
-            for part, leaf, leaf_types in _leaves(op, types):
-                key = layer_key((node.weights or node.name) + suffix, part)
-                found.setdefault(key, {})[leaf, leaf_types] = None
+        for key, variants in _variants_of(space, node, _owned(space, node)).items():
+            found.setdefault(key, {}).update(dict.fromkeys(variants))
     return {key: list(variants) for key, variants in found.items()}
 
 
@@ -45,10 +125,9 @@ def _leaves(op: Operator, types: Types) -> Iterator[tuple[str, Operator, Types]]
         yield part.name.lstrip("."), part.op, tuple(body.type(i) for i in part.inputs)
 
 
-def _node_variants(space: SearchSpace, node: GraphNode) -> Iterator[tuple[str, Operator, Types]]:
+def _node_variants(space: SearchSpace, node: GraphNode, owned: Sequence[int]) -> Iterator[tuple[str, Operator, Types]]:
     """Yield (suffix of own weights, operator, input types) for every combination, widest types where too many."""
     sizes, analysis = space.sizes, space.analysis
-    owned = [read for read in node.choices if space.choices[read].share == "none"]
     fields = {spec.name: field_table(spec, sizes) for spec in node.fields}
     tables = [table for table, _ in fields.values()] + [analysis.types[source] for source in node.inputs]
     axes = sorted({axis for table in tables for axis in table.axes})

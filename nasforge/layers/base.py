@@ -122,6 +122,14 @@ class Layer(nn.Module, ABC):
         super().__init__()
         self.views = LeafViews()
 
+    @classmethod
+    def check(cls, variants: Sequence[Variant]) -> None:
+        """Refuse variants that cannot share weights; asked before anything is allocated.
+
+        Raises:
+            SpaceError: says why, without the node and the choices, which are added to it.
+        """
+
     @abstractmethod
     def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
         """Run one variant on tensors of shape (batch, *type.shape)."""

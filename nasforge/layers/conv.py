@@ -43,20 +43,23 @@ class ElasticConv2d(Layer):
         self.depthwise = any(op.depthwise for op in ops_of(variants))
         self.groups = max(op.groups for op in ops_of(variants))
         channels = capacity(variants)
-        shapes = {
-            (op.out, op.groups, types[0].channels)
-            for op, types in zip(ops_of(variants), inputs_of(variants), strict=True)
-        }
-        if self.groups > 1 and (len(shapes) > 1 or channels != next(iter(shapes))[2]):
-            raise SpaceError(
-                f"a convolution of {self.groups} groups cannot slice its channels; fix its width or give share='none'."
-            )
         out = channels if self.depthwise else max(op.out for op in ops_of(variants))
         inner = 1 if self.depthwise else channels // self.groups
         self.weight = nn.Parameter(torch.empty(out, inner, self.kernel, self.kernel))
         biased = any(op.bias for op in ops_of(variants))
         self.bias = nn.Parameter(torch.zeros(out)) if biased else None
         init_conv(self.weight.data)
+
+    @classmethod
+    def check(cls, variants: Sequence[Variant]) -> None:
+        """Refuse to slice the channels of groups: the first channels of a narrow group are not those of a wide one."""
+        groups = max(op.groups for op in ops_of(variants))
+        shapes = {
+            (op.out, op.groups, types[0].channels)
+            for op, types in zip(ops_of(variants), inputs_of(variants), strict=True)
+        }
+        if groups > 1 and (len(shapes) > 1 or capacity(variants) != next(iter(shapes))[2]):
+            raise SpaceError(f"a convolution of {groups} groups cannot slice its channels")
 
     def _weights(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
         crop = (((self.kernel - op.kernel) // 2, op.kernel),)

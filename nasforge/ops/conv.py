@@ -48,7 +48,8 @@ class Conv2d(Operator):
         out = source.channels if self.depthwise else self.out
         if not self.depthwise and (source.channels % self.groups or out % self.groups):
             raise SpaceError(
-                f"a convolution of {self.groups} groups was given {source.channels} -> {out} channels; both must divide"
+                f"a convolution of {self.groups} groups was given {source.channels} -> {out} channels: choose widths "
+                f"that {self.groups} divides"
             )
         padding = self.dilation * (self.kernel // 2)
         span = self.dilation * (self.kernel - 1) + 1

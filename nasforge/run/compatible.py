@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from nasforge.errors import IncompatibleError, NasforgeError
+from nasforge.build.variants import checked_variants
+from nasforge.errors import IncompatibleError, NasforgeError, SpaceError
 from nasforge.space import SearchSpace
-from nasforge.strategy import Problem, Strategy
+from nasforge.strategy import Problem, Strategy, WeightSharing
 
 
 def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str) -> None:
-    """Refuse a space with a kind of choice that the strategy does not handle.
+    """Refuse a space with a kind of choice that the strategy does not handle, or whose weights it cannot share.
+
+    A choice that restriction has left one option decides nothing, and so is of no kind.
 
     Raises:
-        IncompatibleError: names the strategy, the space and the choice.
+        IncompatibleError: names the strategy, the space and the choice or the node.
     """
-    if strategy.handles is None:
-        return
-    for read in space.choices:
-        if read.kind not in strategy.handles:
+    if strategy.handles is not None:
+        for read, allowed in zip(space.choices, space.allowed, strict=True):
+            if len(allowed) > 1 and read.kind not in strategy.handles:
+                article = "an" if read.kind[0] in "aeiou" else "a"
+                raise IncompatibleError(
+                    f"strategy '{strategy_name}' cannot search space '{space.name}': choice '{read.name}' decides "
+                    f"{article} {read.kind}, and the strategy handles {', '.join(sorted(strategy.handles))}; take "
+                    "another strategy."
+                )
+    if isinstance(strategy, WeightSharing):
+        try:
+            checked_variants(space)
+        except SpaceError as error:
             raise IncompatibleError(
-                f"strategy '{strategy_name}' cannot search space '{space.name}': choice '{read.name}' decides an "
-                f"{read.kind}, and the strategy handles {', '.join(sorted(strategy.handles))}; take another strategy."
-            )
+                f"strategy '{strategy_name}' cannot search space '{space.name}': {error}"
+            ) from error
 
 
 def why_incompatible(strategy: Strategy, space: SearchSpace, strategy_name: str) -> str | None:

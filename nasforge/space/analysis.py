@@ -304,6 +304,8 @@ def _mismatch_sentence(graph: Graph, fault: Mismatch, where: dict[int, int]) -> 
     text = f"node '{graph.nodes[fault.node].name}': {fault.message}"
     if not chosen:
         return f"{text}."
+    if len(graph.nodes[fault.node].inputs) < 2:  # nothing is merged, so there is nothing to couple
+        return f"node '{graph.nodes[fault.node].name}' with {', '.join(chosen)}: {fault.message}."
     names = " and ".join(f"'{graph.choices[axis].name}'" for axis in where)
     return (
         f"{text}, when {', '.join(chosen)}; couple the choices {names} (one object at both places) "

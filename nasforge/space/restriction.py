@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from nasforge.errors import SpaceError
 from nasforge.space.analysis import Analysis
@@ -32,6 +33,12 @@ def consistent(analysis: Analysis, allowed: Sequence[Allowed]) -> list[Allowed]:
 
 
 def _can_be_active(analysis: Analysis, index: int, allowed: Sequence[Allowed]) -> bool:
+    return bool(activity(analysis, index, allowed).any())
+
+
+def activity(analysis: Analysis, index: int, allowed: Sequence[Allowed]) -> npt.NDArray[np.bool_]:
+    """Say for every combination of the options left to other choices whether a choice is active."""
     active = analysis.active
     seen = [sorted({*allowed[axis], 0} if active[axis].axes else allowed[axis]) for axis in active[index].axes]
-    return bool(active[index].values[np.ix_(*seen)].any())
+    found: npt.NDArray[np.bool_] = np.asarray(active[index].values[np.ix_(*seen)], dtype=bool)
+    return found

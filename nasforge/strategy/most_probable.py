@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy.base import Problem
 
 Lost = Callable[[npt.NDArray[np.int16]], npt.NDArray[np.float64]]
@@ -23,7 +23,7 @@ def most_probable(
     the violation is raised until feasible ones appear, and the best is then improved option by option.
 
     Args:
-        problem: space and limits; all choices are always active.
+        problem: space and limits; choices that are not always active have one option left.
         log_probabilities: for each choice, (options,).
         count: how many.
         visited: how many of the likeliest are looked at.
@@ -33,7 +33,7 @@ def most_probable(
     """
     found: list[Architecture] = []
     for seen, decisions in enumerate(_by_probability(log_probabilities)):
-        architecture = problem.space.from_decisions(decisions)
+        architecture = _settled(problem.space, decisions)
         if problem.feasible(architecture):
             found.append(architecture)
         if len(found) >= count or seen >= visited:
@@ -59,11 +59,12 @@ def _by_probability(logs: Sequence[npt.NDArray[np.float64]]) -> Iterator[list[in
 def _priced(problem: Problem, logs: Sequence[npt.NDArray[np.float64]], count: int) -> list[Architecture]:
     """Descend on (lost log-probability + price x violation), the price rising until the limits are met."""
     space = problem.space
-    best = [int(row.argmax()) for row in logs]
+    best = _settled(space, [int(row.argmax()) for row in logs]).decisions
     found: dict[Architecture, float] = {}
 
     def lost(rows: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
-        return -sum(logs[place][rows[:, place]] for place in range(len(logs)))  # type: ignore[return-value]  # arrays
+        terms = (np.where(rows[:, place] >= 0, logs[place][rows[:, place]], 0.0) for place in range(len(logs)))
+        return -sum(terms)  # type: ignore[return-value]  # arrays
 
     for price in np.geomspace(1.0, 1e5, 11):
         current = np.asarray(best, dtype=np.int16)
@@ -83,6 +84,11 @@ def _priced(problem: Problem, logs: Sequence[npt.NDArray[np.float64]], count: in
         found = {drawn: float(lost(np.asarray([drawn.decisions], dtype=np.int16))[0])}
     _improve(problem, lost, found)
     return sorted(found, key=lambda a: (found[a], a.decisions))[:count]
+
+
+def _settled(space: SearchSpace, decisions: Sequence[int]) -> Architecture:
+    """Return the architecture without the options of inactive choices; nothing is drawn."""
+    return space.repair(decisions, np.random.default_rng(0))
 
 
 def _improve(problem: Problem, lost: Lost, found: dict[Architecture, float]) -> None:

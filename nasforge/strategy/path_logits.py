@@ -18,14 +18,19 @@ class PathLogits(nn.Module):
     """One vector of logits `alpha` for each choice of a space, drawn from N(0, 1e-3).
 
     Args:
-        space: all of its choices are choices of operator that are always active (see `path_training.check_paths`).
+        space: its choices are choices of operator that are always active, or have one option left (see
+            `path_training.check_paths`).
         seed: of the initial values.
+
+    Attributes:
+        open: numbers of the choices that have more than one option left.
     """
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
         """Make the logits."""
         super().__init__()
         self.space = space
+        self.open = tuple(number for number, options in enumerate(space.allowed) if len(options) > 1)
         rng = np.random.default_rng(seed)
         self.alphas = nn.ParameterList(
             nn.Parameter(torch.from_numpy(rng.normal(0.0, 1e-3, len(read.options))).float()) for read in space.choices
@@ -51,20 +56,23 @@ class PathLogits(nn.Module):
 
     def draw(self, rng: np.random.Generator) -> Architecture:
         """Draw every choice from its distribution."""
-        return self.space.from_decisions([int(rng.choice(len(p), p=p / p.sum())) for p in self.probabilities()])
+        drawn = [int(rng.choice(len(p), p=p / p.sum())) for p in self.probabilities()]
+        return self.space.repair(drawn, rng)
 
     def log_probability(self, decisions: Sequence[int]) -> torch.Tensor:
         """Return the differentiable log-probability of decisions."""
-        terms = [torch.log_softmax(self.logits(i), 0)[option] for i, option in enumerate(decisions)]
+        terms = [torch.log_softmax(self.logits(i), 0)[option] for i, option in enumerate(decisions) if option >= 0]
         return torch.stack(terms).sum()
 
     def entropy(self) -> float:
-        """Return the mean entropy over choices, as a share of the largest possible."""
+        """Return the mean entropy over open choices, as a share of the largest possible."""
         shares = []
-        for p in self.probabilities():
+        for number, p in enumerate(self.probabilities()):
+            if number not in self.open:
+                continue
             kept = p[p > 0]
             shares.append(float(-(kept * np.log(kept)).sum() / np.log(max(len(p), 2))))
-        return float(np.mean(shares))
+        return float(np.mean(shares)) if shares else 0.0
 
 
 def zero_options(space: SearchSpace) -> list[frozenset[int]]:

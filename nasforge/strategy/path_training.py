@@ -18,6 +18,7 @@ from nasforge.errors import IncompatibleError
 from nasforge.rng import generator
 from nasforge.space import SearchSpace
 from nasforge.space.lower import MixOp
+from nasforge.space.restriction import activity
 from nasforge.strategy.base import Problem
 from nasforge.strategy.path_logits import PathLogits
 from nasforge.strategy.weight_sharing import Context, Phase
@@ -26,6 +27,8 @@ from nasforge.strategy.weight_sharing import Context, Phase
 def check_paths(space: SearchSpace, strategy: str) -> None:
     """Refuse a space that is not made of paths: choices of operator, always active, of candidates of one shape.
 
+    Choices that restriction has left one option decide nothing, and may be of any kind.
+
     Args:
         space: the space.
         strategy: name of the strategy, for the message.
@@ -33,15 +36,21 @@ def check_paths(space: SearchSpace, strategy: str) -> None:
     Raises:
         IncompatibleError: names the strategy, the space and the choice.
     """
-    for read, active in zip(space.choices, space.analysis.active, strict=True):
-        if read.kind != "operator":
-            raise _refusal(strategy, space, read.name, f"decides an {read.kind}, not an operator")
-        if active.axes or not bool(active.values):
-            raise _refusal(strategy, space, read.name, "is not asked in every architecture")
     every = dict(enumerate(space.allowed))
-    nodes = space.lower(space.sample(np.random.default_rng(0)), every).nodes
-    mixed = {node.op.choice: node for node in nodes if isinstance(node.op, MixOp)}
+    opened = {number: options for number, options in every.items() if len(options) > 1}
     for number, read in enumerate(space.choices):
+        active = activity(space.analysis, number, space.allowed)
+        if number in opened and read.kind != "operator":
+            article = "an" if read.kind[0] in "aeiou" else "a"
+            raise _refusal(strategy, space, read.name, f"decides {article} {read.kind}, not an operator")
+        bound = number in opened or read.condition is not None or read.relation is not None
+        if not active.all() and bound and (number in opened or active.any()):
+            raise _refusal(strategy, space, read.name, "is not asked in every architecture")
+    first = space.from_decisions([options[0] for options in every.values()])
+    nodes = space.lower(first, opened).nodes if opened else ()
+    mixed = {node.op.choice: node for node in nodes if isinstance(node.op, MixOp)}
+    for number in opened:
+        read = space.choices[number]
         if number not in mixed:
             raise _refusal(strategy, space, read.name, "selects no candidates of its own")
         shapes = sorted({str(kind) for kind in mixed[number].input_types})

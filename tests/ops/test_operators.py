@@ -122,7 +122,7 @@ def test_bitops_multiply_weight_and_activation_bits():
         (Pool("max"), (TensorType((12,)),), r"pooling was given 12; expected \(channels, height, width\)"),
         (GlobalPool(), (TensorType((12,)),), "global pooling was given 12"),
         (Resize(4), (TensorType((12,)),), "resizing was given 12"),
-        (Conv2d(5, groups=5), IMAGE, "of 5 groups was given 12 -> 5 channels; both must divide"),
+        (Conv2d(5, groups=5), IMAGE, "of 5 groups was given 12 -> 5 channels: choose widths that 5 divides"),
         (Linear(4), IMAGE, r"a linear layer was given 12x9x7; put GlobalPool\(\) before it"),
     ],
 )
