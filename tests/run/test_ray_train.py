@@ -35,8 +35,8 @@ from nasforge.testing.target import MemoryTarget
 pytestmark = [pytest.mark.plugins, pytest.mark.slow]
 
 OPTIONS = {
-    "bignas": {"lr": 0.05, "children": 1},
-    "proxyless": {"lr": 0.05, "arch_lr": 0.01, "warmup": 0.25, "arch_every": 2, "mode": "full"},
+    "bignas": {"lr": 0.02, "children": 1},
+    "proxyless": {"lr": 0.02, "arch_lr": 0.01, "warmup": 0.25, "arch_every": 2, "mode": "full"},
 }
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
@@ -175,9 +175,9 @@ def kill_one_worker() -> None:
 
 
 def test_a_worker_killed_in_the_middle_costs_no_step(cluster: None, tmp_path: Path) -> None:
-    heard = Heard(300, kill_one_worker)
-    given = {"epochs": 150, "checkpoints": f"file://{tmp_path}/kept"}
-    state = trained(world(**given), tmp_path, heard, every=0.3)
+    heard = Heard(100, kill_one_worker)
+    given = {"epochs": 60, "checkpoints": f"file://{tmp_path}/kept"}
+    state = trained(world(**given), tmp_path, heard, every=0.1)
     assert_same_weights(state, by_one(**given))
     (first, again) = heard.beginnings()
     assert first == (2, 0)
@@ -192,13 +192,13 @@ def interrupt() -> None:
 
 def test_an_interrupt_leaves_a_checkpoint_from_which_fewer_workers_go_on(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        trained(world(epochs=150), tmp_path, Heard(20, interrupt))
+        trained(world(epochs=60), tmp_path, Heard(20, interrupt))
     heard = Heard()
-    state = trained(world(epochs=150, train_workers=1), tmp_path, heard)
+    state = trained(world(epochs=60, train_workers=1), tmp_path, heard)
     ((workers, begun),) = heard.beginnings()
     assert workers == 1
     assert 20 < begun < state["place"][2]
-    assert_same_weights(state, by_one(epochs=150))
+    assert_same_weights(state, by_one(epochs=60))
 
 
 class NotANumber(Classification):  # type: ignore[misc]  # final for all but this test
@@ -234,7 +234,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import test_ray_train as tests
 from pathlib import Path
-tests.trained(tests.world(epochs=400), Path({folder!r}), tests.Heard(), every=0.5)
+tests.trained(tests.world(epochs=60), Path({folder!r}), tests.Heard(), every=0.1)
 """
 
 
@@ -249,12 +249,12 @@ def test_a_driver_killed_and_started_again_goes_on_from_the_newest_checkpoint(cl
     process.kill()
     process.wait()
     heard = Heard()
-    state = trained(world(epochs=400), tmp_path, heard)
+    state = trained(world(epochs=60), tmp_path, heard)
     ((workers, begun),) = heard.beginnings()
     assert workers == 2
     assert 0 < begun < state["place"][2]
     assert heard.steps == list(range(begun, state["place"][2]))
-    assert_same_weights(state, by_one(epochs=400))
+    assert_same_weights(state, by_one(epochs=60))
 
 
 @pytest.mark.parametrize("strategy", ["bignas", "proxyless"])
