@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Optional
 
 import typer
@@ -32,6 +33,12 @@ def list_command(
         print_text(f"{each}:")
         for name, distribution in entries.items():
             print_text(f"  {name:<24} {distribution}")
+    if found.get("profiles"):
+        from nasforge.hardware.profile import cache_folder
+
+        print_text(
+            f"profiles measured here are in {cache_folder()}; one that is removed is measured again on next use."
+        )
 
 
 def _names(kind: str) -> dict[str, str]:
@@ -41,17 +48,24 @@ def _names(kind: str) -> dict[str, str]:
 
 
 def _profiles() -> dict[str, str]:
+    """Return shipped profiles with their distribution, and those measured here with what they are of."""
     from importlib import resources
 
+    from nasforge.hardware.profile import cache_folder, describe_profile
+
+    found = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
     try:
         files = resources.files("nasforge_profiles")
     except ModuleNotFoundError:
-        return {}
-    return {
-        file.name.removesuffix(".json"): "nasforge"
-        for file in sorted(files.iterdir(), key=str)
-        if file.name.endswith(".json")
-    }
+        return found
+    shipped = (file.name for file in sorted(files.iterdir(), key=str) if file.name.endswith(".json"))
+    return {**dict.fromkeys((name.removesuffix(".json") for name in shipped), "nasforge"), **found}
+
+
+def _common(reasons: Iterable[str | None]) -> str | None:
+    """Return the one reason that all strategies have, of several; None otherwise."""
+    found = list(reasons)
+    return found[0] if len(found) > 1 and len(set(found)) == 1 else None
 
 
 def _print_matrix(as_json: bool) -> None:
@@ -65,8 +79,12 @@ def _print_matrix(as_json: bool) -> None:
     spaces = list(registry.installed("spaces"))
     rows = [[name, *("yes" if row[space] is None else "no" for space in spaces)] for name, row in matrix.items()]
     print_table(["strategy", *spaces], rows)
+    broken = {space: _common(row[space] for row in matrix.values()) for space in spaces}
+    for space, reason in broken.items():
+        if reason is not None:
+            print_text(f"any strategy x {space}: {reason}")
     for name, row in matrix.items():
-        reasons = {space: reason for space, reason in row.items() if reason is not None}
+        reasons = {space: reason for space, reason in row.items() if reason is not None and broken[space] is None}
         if len(set(reasons.values())) == 1 and len(reasons) > 1:
             reasons = {"any space": next(iter(reasons.values()))}
         for space, reason in reasons.items():

@@ -15,19 +15,23 @@ if TYPE_CHECKING:
     from nasforge.run.artifact import Artifact
     from nasforge.space import SearchSpace
 
+OPTIONED = ("strategies", "targets", "tasks", "datasets")
 COUNTS = ("params", "macs", "activation_bytes")  # which run folders hold as floats, as all metrics
 
 
 def show(
     what: Annotated[
-        str, typer.Argument(help="A space, an architecture.json, a run folder, or a name such as proxyless-mobile.")
+        str,
+        typer.Argument(
+            help="A space or another plug-in, an architecture.json, a run folder, or a name such as proxyless-mobile."
+        ),
     ],
     size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space.")] = None,  # noqa: UP045 - typer reads it
     classes: Annotated[Optional[int], typer.Option(help="Number of classes, for a space.")] = None,  # noqa: UP045 - as above
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Optional[Path], typer.Option(help="Write a drawing of an architecture to this file.")] = None,  # noqa: UP045 - as above
 ) -> None:
-    """Print params and MACs of an architecture exactly, or what a space offers."""
+    """Print params and MACs of an architecture exactly, what a space offers, or the options of any plug-in."""
     from nasforge.run.artifact import describe, find_architecture, named_architectures
 
     if not Path(what).exists() and what in registry.installed("spaces"):
@@ -36,6 +40,10 @@ def show(
                 f"--svg was given with the space '{what}'; give an architecture, a run, or a name to draw."
             )
         _show_space(what, size, classes, as_json)
+        return
+    kind = next((each for each in OPTIONED if what in registry.installed(each)), None)
+    if kind is not None and not Path(what).exists() and what not in named_architectures():
+        _show_plugin(kind, what, as_json)
         return
     if not Path(what).exists() and what not in (named := named_architectures()):
         from nasforge.errors import NotInstalledError
@@ -96,6 +104,25 @@ def _show_space(name: str, size: int | None, classes: int | None, as_json: bool)
     print_text()
     kinds = {str(choice.name): choice.kind for choice in space.choices}
     print_table(("choice", "kind", "labels"), [(key, kinds[key], " ".join(labels)) for key, labels in choices.items()])
+
+
+def _show_plugin(kind: str, name: str, as_json: bool) -> None:
+    from nasforge.run.option_help import plugin_help
+
+    found = plugin_help(kind, name)
+    options = {
+        option: {"default": default, "help": found.meanings[option]} for option, default in found.defaults.items()
+    }
+    if as_json:
+        shown = {option: {**each, "default": repr(each["default"])} for option, each in options.items()}
+        print_json({registry.SINGULAR[kind]: name, "summary": found.summary, "options": shown})
+        return
+    print_text(f"{registry.SINGULAR[kind]} {name}: {found.summary}")
+    if options:
+        print_text()
+        print_table(
+            ("option", "default", "help"), [(key, repr(each["default"]), each["help"]) for key, each in options.items()]
+        )
 
 
 def _extremes(space: SearchSpace) -> dict[str, int]:

@@ -152,6 +152,19 @@ def write_profile(path: str | Path, profile: Profile) -> None:
         ) from error
 
 
+def describe_profile(path: Path) -> str:
+    """Return a profile in one line: device, precision, date, held-out error; or why it cannot be used."""
+    try:
+        profile = read_profile(path)
+    except ProfileError:
+        return "damaged, measured again on next use"
+    found = profile.validation
+    share = found.get("within_10_percent")
+    error = "no held-out error" if share is None else f"{share:.0%} of {found['n']:.0f} networks within 10 %"
+    model = profile.device.get("model", "unknown device")
+    return f"{model}, {profile.precision}, measured {profile.created[:10]}, {error}"
+
+
 def cache_folder() -> Path:
     """Return where profiles are cached: $NASFORGE_CACHE, or the user's cache folder."""
     given = os.environ.get("NASFORGE_CACHE")

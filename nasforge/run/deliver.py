@@ -21,6 +21,7 @@ from nasforge.run.evaluating import augmented
 from nasforge.run.export import export_int8, export_network
 from nasforge.run.finalists import Finalist, record_measurement
 from nasforge.run.folder import RunFolder
+from nasforge.run.interrupt import Interruption
 from nasforge.run.load import FILE as MODEL_FILE
 from nasforge.run.load import save_model
 from nasforge.run.plan import Plan, training_config
@@ -58,6 +59,7 @@ class Delivery:
         self._checkpoints, self._listener, self._training = checkpoints, listener, training
         self._limit = setup.settings.limits.latency_ms
         self._modules: dict[int, nn.Module] = {}
+        self._epochs: dict[str, float] = {}
 
     def deliver(self, finalists: Sequence[Finalist], elapsed: Callable[[], float]) -> Finalist | None:
         """Write the files of the first finalist whose delivered file is within the limit as measured.
@@ -153,6 +155,7 @@ class Delivery:
             left = max(1.0, self._plan.ends_by - elapsed()) * share
             epochs = fitting_epochs(module, setup.source, setup.task, config, left)
             config = dataclasses.replace(config, epochs=epochs)
+        self._epochs[setup.space.network_id(architecture)] = config.epochs
         training = Training(module, setup.source, setup.task, config, seed)
         if kept is not None:
             training.load_state(kept["training"])
@@ -162,17 +165,24 @@ class Delivery:
         return module
 
     def _train(self, training: Training, kind: str, epochs: float) -> None:
-        """Train to the end, with a checkpoint now and then and at the end."""
+        """Train to the end, with a checkpoint now and then, at the end, and before an interruption is obeyed."""
         listen = hear(self._listener, training.step, kind.replace("retrained-", "retraining/"))
-        while training.step < training.total:
-            begun = time.monotonic()
+        with Interruption() as interruption:
+            while training.step < training.total:
+                begun = time.monotonic()
 
-            def on_step(done: float, figures: Mapping[str, float], begun: float = begun) -> bool:
-                listen(done, figures)
-                return time.monotonic() - begun > CHECKPOINT_SECONDS
+                def on_step(done: float, figures: Mapping[str, float], begun: float = begun) -> bool:
+                    listen(done, figures)
+                    return interruption.asked or time.monotonic() - begun > CHECKPOINT_SECONDS
 
-            training.run(on_step=on_step)
-            self._checkpoints.save(kind, {"training": training.state(), "epochs": epochs})
+                training.run(on_step=on_step)
+                self._checkpoints.save(kind, {"training": training.state(), "epochs": epochs})
+                interruption.obey()
+
+    def epochs(self, finalist: Finalist) -> tuple[float, float]:
+        """Return how many epochs a finalist was trained again, and how many were planned; equal where it was not."""
+        planned = self._plan.retrain_epochs
+        return self._epochs.get(self._setup.space.network_id(finalist.evaluation.architecture), planned), planned
 
     def _write(self, finalist: Finalist) -> None:
         setup, module = self._setup, self._modules[id(finalist)]

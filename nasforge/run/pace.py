@@ -28,6 +28,7 @@ class Pace:
         whole = sum(shares)
         self._steps = None if steps is None else [max(1, round(steps * share / whole)) for share in shares]
         self._seconds = None if seconds is None else [seconds * share / whole for share in shares]
+        self._planned = sum(self._steps or ())
         self._measured = 0.0
         self._begun: dict[int, float] = {}
 
@@ -47,6 +48,10 @@ class Pace:
         if step == MEASURED_STEPS:
             fitting = int(self._seconds[phase] / (self._measured / MEASURED_STEPS))
             self._steps[phase] = min(self._steps[phase], max(MEASURED_STEPS + 1, fitting))
+
+    def steps(self) -> tuple[int, int]:
+        """Return the steps of all phases as they are now, and as they were planned; none where the clock decides."""
+        return sum(self._steps or ()), self._planned
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed training needs to go on at the same pace."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import version
 from typing import Any
 
+from nasforge import registry
 from nasforge.goals import pareto_front
 from nasforge.identity import fingerprint
 from nasforge.run.finalists import MEASURED, Finalist
-from nasforge.run.plan import Plan
+from nasforge.run.options import option_defaults
+from nasforge.run.plan import Plan, training_config
 from nasforge.run.result import environment
 from nasforge.run.setup import Setup
 from nasforge.space import Architecture
@@ -51,8 +54,38 @@ def result_document(
             "validated": dict(setup.predictor.validated),
             "details": dict(setup.predictor.details),
         },
+        "options": options_of(setup, plan),
         "environment": environment(),
     }
+
+
+def options_of(setup: Setup, plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return all options that the run was made with, defaults resolved, as far as they are plain data."""
+    settings = setup.settings
+    data = settings.data.partition(":")[0]
+    named = {"space": settings.space, "target": settings.target, "task": settings.task}
+    kinds = {"space": "spaces", "target": "targets", "task": "tasks"}
+    found = {key: _resolved(kinds[key], plug.name, plug.options) for key, plug in named.items()}
+    found["data"] = _resolved("datasets", data, settings.data_options)
+    strategy: Any = setup.strategy
+    parts = fields(strategy) if is_dataclass(strategy) else ()
+    found["strategy"] = {spec.name: getattr(strategy, spec.name) for spec in parts if spec.init}
+    found["training"] = asdict(training_config(settings.training, plan.retrain_epochs))
+    return {key: {name: value for name, value in found[key].items() if _is_plain(value)} for key in sorted(found)}
+
+
+def _resolved(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a plug-in with its defaults; those given alone where it was passed as an object."""
+    defaults = option_defaults(kind, name) if name in registry.installed(kind) else {}
+    return {**defaults, **options}
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def identity(architecture: Architecture) -> str:

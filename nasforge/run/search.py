@@ -84,6 +84,7 @@ class Search:
         self._checkpoints = Checkpoints(folder.file("checkpoints"), listener.note)
         self._begun = time.monotonic()
         self._seconds: dict[str, float] = {}
+        self._cut: list[str] = []
         strategy = setup.strategy
         self._plan = make_plan(
             setup.settings.budget,
@@ -157,6 +158,7 @@ class Search:
                     self._setup, self._plan, training, self._folder.path, self._listener, self._checkpoints.save
                 )
         self._seconds["shared_training"] = round(training.elapsed, 3)
+        self._say_cut("shared weights were trained {made:g} of {planned:g} epochs", *training.epochs())
         return training
 
     def _evaluate(self, training: SharedTraining | None, store: StudyStore) -> list[Evaluation]:
@@ -191,7 +193,16 @@ class Search:
             executor = make_executor(setup.settings, measure_function(setup, plan, training), self._listener.note)
             with contextlib.closing(Remembering(executor, setup, stored)) as remembering:
                 drive(asking, remembering, observe, keep_going)
+        if not keep_going():
+            self._say_cut("{made:g} of {planned:g} architectures were evaluated", len(stored), plan.evaluations or 0)
         return stored
+
+    def _say_cut(self, sentence: str, made: float, planned: float) -> None:
+        """Note what the clock has cut short, for the log and as a warning of the result."""
+        if made < planned:
+            said = sentence.format(made=float(f"{made:.3g}"), planned=float(f"{planned:.3g}"))
+            self._cut.append(f"{said}: the time ran out; a larger --budget, or one without a clock, gives more.")
+            self._listener.note(self._cut[-1])
 
     def _finish(
         self, evaluations: list[Evaluation], finalists: list[Finalist], delivered: Finalist | None, delivery: Delivery
@@ -200,9 +211,12 @@ class Search:
             with self._timed("testing"):
                 delivery.test(delivered)
         self._seconds["total"] = round(self._elapsed(), 3)
+        if delivered is not None:
+            self._say_cut("the network was trained {made:g} of {planned:g} epochs", *delivery.epochs(delivered))
         warnings = self._warnings(delivered)
         for warning in warnings:
             self._listener.note(f"warning: {warning}")
+        warnings += self._cut
         document = result_document(self._setup, self._plan, evaluations, finalists, delivered, self._seconds, warnings)
         write_result(self._folder.path, document)
         if self._write_report is not None:

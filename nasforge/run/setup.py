@@ -102,6 +102,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     shape, classes = tuple(source.input_shape), len(source.classes)
     space = given.space or make_space(settings.space.name, settings.space.options, shape, classes)
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
+    _check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
     table = None
     if settings.evaluation is not None:
@@ -128,6 +129,34 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         strategy=strategy,
         table=table,
     )
+
+
+def _check_shapes(space: SearchSpace, source: Any) -> None:
+    """Refuse a space for other images or other classes than those of the data.
+
+    Raises:
+        UsageError: names both.
+    """
+    shape, classes = tuple(source.input_shape), len(source.classes)
+    shapes = {name: tuple(given) for name, given in space.input_shapes.items()}
+    found = f"the data '{source.name}' have images of {_by(shape)} and {classes} classes"
+    if list(shapes.values()) != [shape]:
+        inputs = " and ".join(f"'{name}' of {_by(given)}" for name, given in shapes.items())
+        raise UsageError(
+            f"space '{space.name}' takes the input {inputs}, and {found}; make the space for {_by(shape)}, or give "
+            "other data."
+        )
+    logits = space.output_shapes
+    wrong = [size for sizes in logits.values() for size in sizes if len(size) == 1 and size != (classes,)]
+    if len(logits) == 1 and wrong:
+        raise UsageError(
+            f"space '{space.name}' gives {wrong[0][0]} logits, and {found}; make the space for {classes} classes, or "
+            "give other data."
+        )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def load_source(data: str, options: Mapping[str, Any], seed: int) -> Any:

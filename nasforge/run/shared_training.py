@@ -20,6 +20,7 @@ from torch import nn
 
 from nasforge.run.batches import BatchStream
 from nasforge.run.distributed import number_of_workers
+from nasforge.run.interrupt import Interruption
 from nasforge.run.pace import Pace
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.progress import Listener
@@ -197,21 +198,28 @@ class SharedTraining:
 
         Args:
             listener: hears of every step.
-            save: takes checkpoints, now and then and after every phase.
+            save: takes checkpoints, now and then, after every phase, and before an interruption is obeyed.
             save_every: seconds between two of them; None: 20.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, between two steps.
         """
         every = CHECKPOINT_SECONDS if save_every is None else save_every
-        while not self.done:
-            phase = self.phases[self.phase]
-            if self.phase_step == 0:
-                self._strategy.start_phase(phase, self.modules)
-            listener.stage(phase.name, 1.0)
-            if not self._run_phase(phase, listener, save, every):
-                return
-            self.phase, self.phase_step = self.phase + 1, 0
-            self._save(save)
+        with Interruption() as interruption:
+            while not self.done:
+                phase = self.phases[self.phase]
+                if self.phase_step == 0:
+                    self._strategy.start_phase(phase, self.modules)
+                listener.stage(phase.name, 1.0)
+                if not self._run_phase(phase, listener, save, every, interruption):
+                    return
+                self.phase, self.phase_step = self.phase + 1, 0
+                self._save(save)
+                interruption.obey()
 
-    def _run_phase(self, phase: Phase, listener: Listener, save: Save, every: float) -> bool:
+    def _run_phase(
+        self, phase: Phase, listener: Listener, save: Save, every: float, interruption: Interruption
+    ) -> bool:
         """Run the steps of a phase that are left; return whether it got to its end."""
         saved = time.monotonic()
         for module in self.modules.values():
@@ -227,12 +235,18 @@ class SharedTraining:
             self._pace.observe(self.phase, self.phase_step, seconds)
             self.step += 1
             self.phase_step += 1
-            if due or stop:
+            if due or stop or interruption.asked:
                 self._save(save)
                 saved = time.monotonic()
+                interruption.obey()
             if stop:
                 return False
         return True
+
+    def epochs(self) -> tuple[float, float]:
+        """Return how many epochs of the train split are trained in all phases, and how many were planned."""
+        made, planned = self._pace.steps()
+        return made / self._train.batches_per_epoch, planned / self._train.batches_per_epoch
 
     def _save(self, save: Save) -> None:
         self._team.settle(self.modules)

@@ -24,6 +24,7 @@ from nasforge.space.node import Node
 from nasforge.space.occurring import canonical_factors
 from nasforge.space.restriction import consistent
 from nasforge.space.table import TableTooLargeError
+from nasforge.space.tensor import TensorType
 
 Law = Literal["choices", "architectures"]
 METRICS = ("params", "macs", "activation_bytes", "bitops")
@@ -75,6 +76,16 @@ class SearchSpace:
     def input_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each input by name, (C, H, W)."""
         return self._analysis.graph.inputs()
+
+    @property
+    def output_shapes(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """Every shape that each output can have, by name, without the batch axis."""
+        analysis = self._analysis
+        found = {}
+        for name, nodes in analysis.graph.outputs.items():
+            kinds = [analysis.universe[int(cell)] for node in nodes for cell in np.unique(analysis.types[node].values)]
+            found[name] = tuple(dict.fromkeys(kind.shape for kind in kinds if isinstance(kind, TensorType)))
+        return found
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

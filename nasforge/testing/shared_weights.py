@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 import pytest
 import torch
@@ -19,6 +19,8 @@ from nasforge.strategy import WeightSharing
 from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.trial import Trial, source
 from nasforge.testing.watched import Update, WatchedContext
+
+STATE: Final = "is some state of the strategy outside of its modules, its optimisers and `snapshot`?"
 
 
 class SharedWeightsTests(ABC):
@@ -109,7 +111,8 @@ class SharedWeightsTests(ABC):
             resumed.run(rest, lambda kind, state: None)
             assert rest.figures_of_steps == heard.figures_of_steps[cut:]
             for part in ("modules", "optimisers"):
-                assert differences(resumed.state()[part], whole.state()[part]) == []
+                differing = differences(resumed.state()[part], whole.state()[part])
+                assert differing == [], f"{part} differ after a resumed training: {STATE}"
             assert strategy.derive() == whole_derivation(whole)
 
     def test_weights_learn_from_train_and_decisions_from_valid(self) -> None:

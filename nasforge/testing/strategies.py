@@ -15,8 +15,8 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -33,6 +33,11 @@ from nasforge.strategy import Evaluation, Problem, Strategy, WeightSharing
 from nasforge.testing.shared_weights import SharedWeightsTests
 from nasforge.testing.small_spaces import spaces_of_one_kind
 from nasforge.testing.trial import Decisions, Trial, in_another_process, pretended
+
+DRAWS: Final = "does `ask` depend on anything but the strategy's state and the generator it is given?"
+PROCESS: Final = "is something ordered by hash, such as a set, or drawn from a global generator?"
+ANEW: Final = "does `setup` forget everything of an earlier search?"
+SNAPSHOT: Final = "is something missing from `snapshot`, or not taken back by `restore`?"
 
 
 class StrategySuite(SharedWeightsTests):
@@ -87,18 +92,18 @@ class StrategySuite(SharedWeightsTests):
     def test_proposals_follow_from_the_seed_alone(self) -> None:
         """Two fresh strategies with one seed propose the same, in the same order."""
         for slots in (1, 3):
-            assert run(self.asking(slots=slots)) == run(self.asking(slots=slots))
+            check_same(run(self.asking(slots=slots)), run(self.asking(slots=slots)), DRAWS)
 
     def test_another_process_proposes_the_same(self) -> None:
         """Neither hash seeds nor anything else of the process matters; shared weights are trained there too."""
-        assert in_another_process(self.trial, seed=3) == self.trial.proposals(seed=3)
+        check_same(in_another_process(self.trial, seed=3), self.trial.proposals(seed=3), PROCESS)
 
     def test_a_strategy_that_was_used_before_starts_anew(self) -> None:
         """`setup` leaves nothing of an earlier search behind."""
         strategy = self.trial.ready()
         first = run(Asking(strategy, strategy.problem.space, 4, 1, self.evaluations))
         self.trial.prepare(strategy, self.trial.problem(), 1)
-        assert run(Asking(strategy, strategy.problem.space, 4, 1, self.evaluations)) == first
+        check_same(run(Asking(strategy, strategy.problem.space, 4, 1, self.evaluations)), first, ANEW)
 
     def test_no_more_is_proposed_than_was_asked_for(self) -> None:
         """`ask(n)` gives at most n."""
@@ -167,7 +172,7 @@ class StrategySuite(SharedWeightsTests):
                 again = self.asking(slots=slots)
                 again.replay(kept)
                 run(again, stored=kept)
-                assert untimed(kept) == untimed(whole)
+                check_same(untimed(kept), untimed(whole), DRAWS)
 
     def test_a_snapshot_and_the_rest_replayed_give_the_same_state(self) -> None:
         """What `snapshot` returns is all that `ask` and `tell` need; an empty one means replay from the start."""
@@ -183,7 +188,7 @@ class StrategySuite(SharedWeightsTests):
                 again.restore(state)
             again.replay(kept)
             run(again, stored=kept)
-            assert untimed(kept) == untimed(whole)
+            check_same(untimed(kept), untimed(whole), SNAPSHOT)
 
     # Manners
 
@@ -202,6 +207,13 @@ class StrategySuite(SharedWeightsTests):
         assert isinstance(strategy, Strategy)
         assert strategy.evaluator in ("trained", "shared", "tabular")
         assert strategy.evaluator != "shared" or isinstance(strategy, WeightSharing)
+
+
+def check_same(found: Sequence[Any], expected: Sequence[Any], hint: str) -> None:
+    """Compare what two runs proposed, in order; a failure shows the first difference and where to look."""
+    for place, (one, other) in enumerate(zip(found, expected, strict=False)):
+        assert one == other, f"proposal {place} is the first that differs: {hint}"
+    assert len(found) == len(expected), f"the number of proposals differs: {hint}"
 
 
 def run(
