@@ -81,7 +81,9 @@ def test_a_target_that_cannot_be_measured_leaves_the_result_unverified_and_says_
 
 
 def test_a_limit_below_everything_names_the_least_and_leaves_no_folder(search_small: Search, tmp_path: Path) -> None:
-    with pytest.raises(InfeasibleError, match=r"--max-latency 0\.001 ms was asked for, but the fastest.* ms;") as caught:
+    with pytest.raises(
+        InfeasibleError, match=r"--max-latency 0\.001 ms was asked for, but the fastest.* ms;"
+    ) as caught:
         search_small(max_latency=0.001)
     assert caught.value.exit_code == 3
     assert not (tmp_path / "run").exists()
