@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nasforge.cli.app import main
-from nasforge.run.options import make_space
+from nasforge.run.options import make_space, option_defaults
 
 pytestmark = pytest.mark.plugins
 
@@ -47,3 +47,23 @@ def test_sizes_and_classes_that_are_none_are_refused(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
+
+
+def test_a_strategy_shows_its_options_with_defaults_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    found = shown(capsys, "evolution")
+    assert found["strategy"] == "evolution"
+    assert found["summary"]
+    defaults = option_defaults("strategies", "evolution")
+    assert {option: each["default"] for option, each in found["options"].items()} == {
+        option: repr(value) for option, value in defaults.items()
+    }
+    assert all(each["help"] for each in found["options"].values())
+    assert main(["show", "evolution"]) == 0
+    assert all(each["help"] in capsys.readouterr().out for each in list(found["options"].values())[:1])
+
+
+@pytest.mark.parametrize(("kind", "name"), [("target", "gpu"), ("task", "classification"), ("dataset", "digits")])
+def test_other_plugins_show_theirs(capsys: pytest.CaptureFixture[str], kind: str, name: str) -> None:
+    found = shown(capsys, name)
+    assert name in found.values()
+    assert found["summary"]

@@ -19,6 +19,8 @@ from nasforge.run.options import make_strategy
 from nasforge.space import Choice, Node
 from nasforge.strategy.path_logits import PathLogits
 
+pytestmark = pytest.mark.plugins
+
 
 def closed(x: Node, name: str = "custom") -> SearchSpace:
     return SearchSpace({"logits": Linear(10)(GlobalPool()(x))}, name=name)
