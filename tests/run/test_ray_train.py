@@ -177,7 +177,7 @@ def kill_one_worker() -> None:
 def test_a_worker_killed_in_the_middle_costs_no_step(cluster: None, tmp_path: Path) -> None:
     heard = Heard(100, kill_one_worker)
     given = {"epochs": 60, "checkpoints": f"file://{tmp_path}/kept"}
-    state = trained(world(**given), tmp_path, heard, every=0.1)
+    state = trained(world(task=Slow(), **given), tmp_path, heard, every=0.1)
     assert_same_weights(state, by_one(**given))
     (first, again) = heard.beginnings()
     assert first == (2, 0)
@@ -186,13 +186,21 @@ def test_a_worker_killed_in_the_middle_costs_no_step(cluster: None, tmp_path: Pa
     assert set(heard.steps) == set(range(state["place"][2]))
 
 
+class Slow(Classification):  # type: ignore[misc]  # final for all but this test
+    """A task whose steps take long enough for somebody to come between."""
+
+    def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+        time.sleep(0.01)
+        return super().loss(outputs, targets, smoothing)
+
+
 def interrupt() -> None:
     raise KeyboardInterrupt
 
 
 def test_an_interrupt_leaves_a_checkpoint_from_which_fewer_workers_go_on(cluster: None, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        trained(world(epochs=60), tmp_path, Heard(20, interrupt))
+        trained(world(epochs=60, task=Slow()), tmp_path, Heard(20, interrupt))
     heard = Heard()
     state = trained(world(epochs=60, train_workers=1), tmp_path, heard)
     ((workers, begun),) = heard.beginnings()
@@ -234,7 +242,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import test_ray_train as tests
 from pathlib import Path
-tests.trained(tests.world(epochs=60), Path({folder!r}), tests.Heard(), every=0.1)
+tests.trained(tests.world(epochs=60, task=tests.Slow()), Path({folder!r}), tests.Heard(), every=0.1)
 """
 
 
