@@ -25,10 +25,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def commit() -> str:
-    """Return the commit at hand, with `+changes` where the tracked files differ from it."""
+    """Return the commit at hand, with `+changes` where tracked files other than results differ from it."""
     try:
         found = _git("rev-parse", "--short=12", "HEAD")
-        return f"{found}+changes" if _git("status", "--porcelain", "--untracked-files=no") else found
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+        return f"{found}+changes" if changed else found
     except (OSError, subprocess.CalledProcessError):
         return "not a checkout"
 

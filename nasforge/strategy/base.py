@@ -150,8 +150,7 @@ class Problem:
 
     def _infeasible_sentence(self, limited: Sequence[Constraint], architecture: Architecture) -> str:
         parts = [
-            f"{limit} (the least found is {limit.told(self.costs[limit.metric](architecture))})"
-            for limit in limited
+            f"{limit} (the least found is {limit.told(self.costs[limit.metric](architecture))})" for limit in limited
         ]
         return f"no architecture of space '{self.space.name}' meets {' and '.join(parts)}; raise the limit."
 

@@ -105,5 +105,5 @@ def test_settings_of_tracking_that_mean_nothing_are_refused(tracking: object) ->
 
 @pytest.mark.parametrize("storage", ["foo", "sqlite://", "study.db"])
 def test_a_storage_that_is_no_url_is_refused(storage: str) -> None:
-    with pytest.raises(UsageError, match="expected sqlite:///FILE.db or postgresql://"):
+    with pytest.raises(UsageError, match=r"expected sqlite:///FILE.db or postgresql://"):
         check_storage(storage)
