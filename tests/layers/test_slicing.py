@@ -116,10 +116,10 @@ def test_linear_and_layer_norm_read_their_slots(gaps, out):
 def test_a_grouped_convolution_of_elastic_channels_is_refused():
     kinds = [(Conv2d(4, groups=2), (TensorType((4, 4, 4)),)), (Conv2d(8, groups=2), (TensorType((4, 4, 4)),))]
     with pytest.raises(SpaceError, match="2 groups cannot slice"):
-        ElasticConv2d(kinds)
+        ElasticConv2d.check(kinds)
     gaps = [(Conv2d(4, groups=2), (TensorType((4, 4, 4), ((0, 2), (3, 2))),))]
     with pytest.raises(SpaceError, match="2 groups cannot slice"):
-        ElasticConv2d(gaps)
+        ElasticConv2d.check(gaps)
 
 
 def whole(size):
