@@ -125,5 +125,5 @@ def test_drawn_paths_belong_to_the_space() -> None:
     paths, rng = PathLogits(space, 0), np.random.default_rng(0)
     drawn = [space.validated(paths.draw(rng)) for _ in range(400)]
     assert len(set(drawn)) == 27
-    total = sum(float(paths.log_probability(each.decisions).exp()) for each in set(drawn))
+    total = sum(float(paths.log_probability(each.decisions).detach().exp()) for each in set(drawn))
     assert total == pytest.approx(1.0, abs=1e-5)

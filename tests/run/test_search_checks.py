@@ -61,7 +61,7 @@ def test_the_result_holds_all_options_given_or_not(tmp_path: Path) -> None:
 def test_what_the_clock_cut_short_is_a_warning_and_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = search(tmp_path / "whole")
     assert not [each for each in whole.warnings if "time ran out" in each]
-    monkeypatch.setattr("nasforge.run.budget.QUICK_SECONDS", 0.5)
+    monkeypatch.setattr("nasforge.run.budget.QUICK_SECONDS", 0.02)
     training = {"epochs": 5000, "evaluation_epochs": 1, "batch_size": 16}
     cut = search(tmp_path / "cut", budget="quick", training=training)
     said = [each for each in cut.warnings if "time ran out" in each]
