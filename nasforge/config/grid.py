@@ -112,7 +112,7 @@ def member_name(swept: Sequence[str]) -> str:
     """Return the name of a member's folder: what it alone has, in characters that every shell and disk bears.
 
     >>> member_name(["++strategy.population=4", "seed=1"]), member_name(["data='image_folder:a b'"])
-    ('seed=1,strategy.population=4', 'data=image_folder_a_b-f2dd7b5d')
+    ('seed=1,strategy.population=4', 'data=image_folder_a_b-526e314b')
     """
     text = ",".join(sorted(each.lstrip("+~") for each in swept)) or "run"
     safe = UNSAFE.sub("_", text.replace("'", "").replace('"', ""))
