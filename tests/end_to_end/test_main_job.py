@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -87,8 +88,10 @@ def test_the_main_job_leaves_a_good_network_and_everything_about_it(job: tuple[P
 
 
 def test_the_finalists_are_printed_with_prediction_measurement_and_error(job: tuple[Path, str, float]) -> None:
-    header = job[1].splitlines()[0].split()
-    assert header == ["finalist", "accuracy_valid", "predicted_ms", "measured_ms", "error", "params", "macs"]
+    lines = job[1].splitlines()
+    rated = ["accuracy_valid in search", "retrained", "predicted_ms", "measured_ms", "error", "params", "macs"]
+    assert re.split(r" {2,}", lines[0].strip()) == ["finalist", *rated]
+    assert sum(bool(re.match(r"\d+ \*", line)) for line in lines) == 1
 
 
 def test_the_loaded_network_is_the_one_that_was_judged(run: Path, digits: DataSource) -> None:
