@@ -18,8 +18,11 @@ class Numbered(Protocol):
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
 
-    def batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images and targets of a batch."""
+    def length(self, number: int) -> int:
+        """Return the number of images of a batch."""
+
+    def batch(self, number: int, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images and targets of a batch, or of the part of it from one image up to another."""
 
 
 @final
@@ -50,9 +53,9 @@ class BatchStream:
 
     def take(self) -> Batch:
         """Return this worker's part of the next batch."""
-        images, targets = self._loader.batch(self.taken)
-        self.taken += 1
-        count = len(targets)
+        count = self._loader.length(self.taken)
         begin, end = (count * worker // self._size for worker in (self._rank, self._rank + 1))
+        images, targets = self._loader.batch(self.taken, begin, end)
+        self.taken += 1
         self.weight = (end - begin) * self._size / count
-        return Batch(images[begin:end].to(self._device), targets[begin:end].to(self._device))
+        return Batch(images.to(self._device), targets.to(self._device))

@@ -53,20 +53,31 @@ class Loader:
             return max(1, len(self.split) // self.batch_size)
         return -(-len(self.split) // self.batch_size)
 
-    def batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return batch `number`, counted over all epochs: float32 (N, C, H, W) and int64 (N,)."""
+    def length(self, number: int) -> int:
+        """Return the number of images of a batch."""
+        return min(self.batch_size, len(self.split) - number % len(self) * self.batch_size)
+
+    def batch(self, number: int, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return batch `number`, counted over all epochs: float32 (N, C, H, W) and int64 (N,).
+
+        Args:
+            number: of the batch.
+            begin: first image of the part of the batch that is made.
+            end: the image after the last of that part; None: the part goes to the end of the batch.
+        """
         epoch, place = divmod(number, len(self))
         if self.shuffle and epoch != self._epoch:
             self._order = generator(self.seed, "order", epoch).permutation(len(self.split))
             self._epoch = epoch
-        chosen = torch.from_numpy(self._order[place * self.batch_size : (place + 1) * self.batch_size])
+        whole = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        chosen = torch.from_numpy(whole[begin:end])
         images, labels = self.split.images[chosen], self.split.labels[chosen]
         rng = torch.Generator().manual_seed(integer_seed(self.seed, "augment", number))
         if self.training:
-            images = augment(images, rng, flip=self.source.flip)
+            images = augment(images, rng, flip=self.source.flip, begin=begin, whole=len(whole))
         ready = self.source.preprocessing.normalise(images)
         if self.training and self.cutout:
-            ready = cut_out(ready, self.cutout, rng)
+            ready = cut_out(ready, self.cutout, rng, begin=begin, whole=len(whole))
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return ready.contiguous(memory_format=layout), labels
 

@@ -78,8 +78,11 @@ class Doubled:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def batch(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        images, targets = self._loader.batch(number)
+    def length(self, number: int) -> int:
+        return self._loader.length(number)
+
+    def batch(self, number: int, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        images, targets = self._loader.batch(number, begin, end)
         return images.double(), targets
 
 
