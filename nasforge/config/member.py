@@ -30,6 +30,7 @@ from nasforge.run.sweep_folder import SweepResult, is_sweep, record
 LOCK: Final = ".lock"
 WATCH_SECONDS: Final = 1.0
 RELEASE_SECONDS: Final = 15.0
+INTERRUPTED: Final = 130
 
 
 @final
@@ -128,7 +129,7 @@ def _as_soon_as_free(run: Any) -> SearchResult:
 
 @contextmanager
 def _ended_with_the_sweep(sweep: Path) -> Iterator[None]:
-    """Interrupt this process when the sweep that started it is gone, so that it can be taken up again."""
+    """Interrupt this process when the sweep that started it is gone, so that it can be taken up again, and end it."""
     parent = os.getppid()
     if _holder(sweep) != parent or threading.current_thread() is not threading.main_thread():
         yield
@@ -139,7 +140,8 @@ def _ended_with_the_sweep(sweep: Path) -> Iterator[None]:
         while not ended.wait(WATCH_SECONDS):
             if os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGINT)
-                return
+                ended.wait(RELEASE_SECONDS)
+                os._exit(INTERRUPTED)  # nobody is left who could give it more to do
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=watch, daemon=True, name="nasforge-sweep").start()

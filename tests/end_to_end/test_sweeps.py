@@ -129,7 +129,9 @@ def test_hydra_alone_says_which_members_failed_and_runs_one_without_multirun(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "nasforge_experiments", *SETTINGS, *words]
+        flags = [word for word in words if word.startswith("--")]
+        given = [*flags, *SETTINGS, *(word for word in words if word not in flags)]
+        command = [sys.executable, "-m", "nasforge_experiments", *given]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     many = run("--multirun", "budget=1-evaluations,2-evaluations", "seed=1,-1", "hydra.sweep.dir=many")

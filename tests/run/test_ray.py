@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import ray
-from nasforge_spaces.nb201 import nb201
 from ray.cluster_utils import Cluster
 
+from nasforge import registry
 from nasforge.errors import DivergedError, EvaluationError, TargetError, UsageError
 from nasforge.hardware.predictor import LatencyPredictor
 from nasforge.run import ray as on_ray
@@ -23,13 +23,14 @@ from nasforge.run.ray_measure import RemoteTarget
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Target
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.plugins]
 QUICK = Engine(retries=1)
 
 
 @pytest.fixture(scope="module")
 def space() -> SearchSpace:
-    return nb201((1, 8, 8), 10)
+    made: SearchSpace = registry.load("spaces", "nb201")((1, 8, 8), 10)
+    return made
 
 
 @pytest.fixture(scope="module")
