@@ -186,6 +186,7 @@ def test_no_storage_is_nothing_to_check() -> None:
     check_storage(None)
 
 
+@pytest.mark.plugins
 def test_storage_is_a_setting_whose_interpolations_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from nasforge.config import compose
 
