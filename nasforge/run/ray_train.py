@@ -318,8 +318,10 @@ def _train(work: list[Any], channel: Any) -> None:
             training.load_state(state)
     count = f"{ranks.size} worker{'s' * (ranks.size > 1)}"
     listener.note(f"shared weights are trained by {count} from step {training.step} on.")
-    training.run(listener, _reporting(training, ranks), given.save_every)
-    listener.closed()
+    try:
+        training.run(listener, _reporting(training, ranks), given.save_every)
+    finally:
+        listener.closed()
 
 
 def _reporting(training: SharedTraining, ranks: Ranks) -> Callable[[str, dict[str, Any]], object]:
