@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing import current_process
 from pathlib import Path
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any, Final, final
 
 from hydra.core.hydra_config import HydraConfig
@@ -31,6 +33,8 @@ LOCK: Final = ".lock"
 WATCH_SECONDS: Final = 1.0
 RELEASE_SECONDS: Final = 15.0
 INTERRUPTED: Final = 130
+JOBLIB_PROCESS: Final = "LokyProcess"
+_busy: Final = Event()
 
 
 @final
@@ -129,27 +133,38 @@ def _as_soon_as_free(run: Any) -> SearchResult:
 
 @contextmanager
 def _ended_with_the_sweep(sweep: Path) -> Iterator[None]:
-    """Interrupt this process when the sweep that started it is gone, so that it can be taken up again, and end it."""
-    parent = os.getppid()
-    if _holder(sweep) != parent or threading.current_thread() is not threading.main_thread():
+    """Interrupt a process of joblib when the sweep that started it is gone, so that it can be taken up, and end it."""
+    if not current_process().name.startswith(JOBLIB_PROCESS) or current_thread() is not main_thread():
         yield
         return
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(WATCH_SECONDS):
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGINT)
-                ended.wait(RELEASE_SECONDS)
-                os._exit(INTERRUPTED)  # nobody is left who could give it more to do
-
+    parent = os.getppid()
+    if _holder(sweep) != parent:
+        os._exit(INTERRUPTED)  # the sweep was gone before this process was ready
+    _watch(parent)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Thread(target=watch, daemon=True, name="nasforge-sweep").start()
+    _busy.set()
     try:
         yield
     finally:
-        ended.set()
+        _busy.clear()
         signal.signal(signal.SIGINT, before)
+
+
+@cache
+def _watch(parent: int) -> None:
+    """Begin to watch, for as long as this process lives: it may be idle when the sweep dies."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        if _busy.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            until = time.monotonic() + RELEASE_SECONDS
+            while _busy.is_set() and time.monotonic() < until:
+                time.sleep(WATCH_SECONDS / 10)
+        os._exit(INTERRUPTED)  # nobody is left who could give it more to do
+
+    Thread(target=watch, daemon=True, name="nasforge-sweep").start()
 
 
 def _holder(sweep: Path) -> int | None:

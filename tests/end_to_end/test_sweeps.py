@@ -81,6 +81,21 @@ def test_a_killed_sweep_goes_on_where_its_members_were(
     check(sweep, undisturbed)
 
 
+@pytest.mark.parametrize("moment", ["processes begin", "one is idle"])
+def test_no_process_outlives_a_sweep_that_was_killed(start: Start, tmp_path: Path, moment: str) -> None:
+    grid = [each for each in SETTINGS if not each.startswith("budget")]
+    process = start(tmp_path, "sweep", *grid, "budget=1-evaluations,1000-evaluations", "--out", "sweep", *JOBLIB)
+    sweep = tmp_path / "sweep"
+    until = time.monotonic() + 300
+    while not (sweep / "sweep.yaml").exists() or (moment == "one is idle" and "finished" not in statuses(sweep)):
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)  # what lives on holds its pipes
+    assert statuses(sweep).count("finished") == (moment == "one is idle")
+
+
 def test_ctrl_c_leaves_a_sweep_that_says_how_to_go_on(
     undisturbed: dict[str, list[object]], start: Start, nasforge_in: Nasforge, tmp_path: Path
 ) -> None:
