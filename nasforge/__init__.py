@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nasforge.bench import Comparison, compare
     from nasforge.config.life import LatencyPrediction, classify, describe, export, measure, predict, train
+    from nasforge.config.profiling import make_profile
     from nasforge.config.start import resume, search, write_report
     from nasforge.config.sweep import sweep
     from nasforge.errors import (
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "nasforge.bench": ("Comparison", "compare"),
     "nasforge.config.life": ("LatencyPrediction", "classify", "describe", "export", "measure", "predict", "train"),
+    "nasforge.config.profiling": ("make_profile",),
     "nasforge.config.start": ("resume", "search", "write_report"),
     "nasforge.config.sweep": ("sweep",),
     "nasforge.errors": (
@@ -172,6 +174,7 @@ __all__ = [
     "export",
     "inputs",
     "load",
+    "make_profile",
     "measure",
     "one_of",
     "predict",

@@ -20,6 +20,7 @@ from nasforge.cli.export import export
 from nasforge.cli.list import list_command
 from nasforge.cli.measure import measure
 from nasforge.cli.predict import predict
+from nasforge.cli.profile import profile
 from nasforge.cli.report import report
 from nasforge.cli.resume import resume
 from nasforge.cli.search import search
@@ -63,6 +64,7 @@ for name, command in {
     "show": show,
     "measure": measure,
     "predict": predict,
+    "profile": profile,
     "train": train,
     "classify": classify,
     "export": export,

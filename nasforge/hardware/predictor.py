@@ -49,3 +49,20 @@ def agreement(predicted: Sequence[float], measured: Sequence[float]) -> dict[str
         "rmspe": float(np.sqrt((relative**2).mean())),
         "spearman": float(rank) if np.isfinite(rank) else 0.0,
     }
+
+
+def intervals(found: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Return 95 % intervals of the shares (Wilson) and of Spearman's coefficient (Fisher, Bonett and Wright 2000).
+
+    Args:
+        found: what `agreement` returned.
+    """
+    n = round(found["n"])
+    shares = {}
+    for name in ("within_5_percent", "within_10_percent"):
+        interval = stats.binomtest(round(found[name] * n), n).proportion_ci(method="wilson")
+        shares[name] = (float(interval.low), float(interval.high))
+    rank = min(max(found["spearman"], -0.9999), 0.9999)
+    half = 1.96 * float(np.sqrt((1.0 + rank**2 / 2.0) / max(n - 3, 1)))
+    low, high = np.tanh([np.arctanh(rank) - half, np.arctanh(rank) + half])
+    return {**shares, "spearman": (float(low), float(high))}

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, final
 
-from nasforge.errors import ProfileError
+from nasforge.errors import NotInstalledError, ProfileError
+from nasforge.hardware.device import Device
 from nasforge.identity import canonical_json
+from nasforge.space import SearchSpace
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 @final
@@ -34,6 +39,14 @@ class Profile:
         correction: offset, ms per block, factors by kind of block, fitted on whole networks.
         validation: held-out error.
         created: UTC time.
+        readings: of each entry: `p10_ms`, `median_ms`, `runs`, `visits`, `spread` (second-best visit / best - 1) and
+            `flag`.
+        reference: fixed networks by name, best ms of each; measured again when the profile is used.
+        quant: how INT8 networks are quantised; empty for float32.
+        held_out: the networks of `validation`: decisions, `measured_ms`, `predicted_ms`.
+        baselines: the error that MACs and params alone have on the held-out networks.
+        tool_version: of nasforge.
+        synthetic: made up for a test; refused elsewhere.
     """
 
     device: Mapping[str, Any]
@@ -48,25 +61,18 @@ class Profile:
     correction: Mapping[str, Any]
     validation: Mapping[str, float]
     created: str
+    readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reference: Mapping[str, float] = field(default_factory=dict)
+    quant: Mapping[str, Any] = field(default_factory=dict)
+    held_out: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    tool_version: str = field(default_factory=lambda: version("nasforge"))
+    synthetic: bool = False
     schema: int = field(default=SCHEMA)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the checksum of the rest under `sha256`."""
-        data = {
-            "schema": self.schema,
-            "created": self.created,
-            "device": dict(self.device),
-            "device_key": self.device_key,
-            "runtime": dict(self.runtime),
-            "precision": self.precision,
-            "space": dict(self.space),
-            "protocol": dict(self.protocol),
-            "noise": dict(self.noise),
-            "entries": dict(self.entries),
-            "kernels": {kind: list(map(float, row)) for kind, row in self.kernels.items()},
-            "correction": dict(self.correction),
-            "validation": dict(self.validation),
-        }
+        data = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
         return {**data, "sha256": checksum(data)}
 
 
@@ -76,8 +82,12 @@ def checksum(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(rest).encode()).hexdigest()
 
 
-def read_profile(path: str | Path) -> Profile:
+def read_profile(path: str | Path, *, synthetic: bool = False) -> Profile:
     """Read and check a profile.
+
+    Args:
+        path: the file.
+        synthetic: accept one that was made up for a test.
 
     Raises:
         ProfileError: damaged, edited by hand, or of another schema.
@@ -97,6 +107,8 @@ def read_profile(path: str | Path) -> Profile:
         raise ProfileError(
             f"profile '{path}' does not match its checksum, so it was edited or damaged; measure it again."
         )
+    if data.get("synthetic") and not synthetic:
+        raise ProfileError(f"profile '{path}' was made up for a test; measure one with `nasforge profile`.")
     values = {key: value for key, value in data.items() if key != "sha256"}
     try:
         return Profile(**values)
@@ -104,34 +116,62 @@ def read_profile(path: str | Path) -> Profile:
         raise ProfileError(f"profile '{path}' lacks a part ({error}); measure it again.") from error
 
 
-def read_cached(
-    path: Path, *, device_key: str, runtime: Mapping[str, Any], precision: str, here: str
-) -> Profile | None:
-    """Read a profile of the cache; None where there is none to trust: missing, cut, edited or of an older schema.
+def facts_of(space: SearchSpace) -> dict[str, Any]:
+    """Return what a profile says of its space."""
+    shapes = {name: list(shape) for name, shape in space.input_shapes.items()}
+    return {"name": space.name, "fingerprint": space.fingerprint, "input_shapes": shapes}
 
-    Args:
-        path: the file.
-        device_key: of this machine.
-        runtime: versions and settings of this machine.
-        precision: what is asked for.
-        here: names this machine in the error.
 
-    Raises:
-        ProfileError: a sound profile of another device, runtime or precision.
+def differences(profile: Profile, *, device: Device, runtime: Mapping[str, Any], precision: str) -> list[str]:
+    """Say in words what keeps a profile from being used here; empty where nothing does.
+
+    Runtimes are the same while their minor versions are.
     """
-    if not path.exists():
-        return None
+    found = []
+    if profile.device_key != device.key:
+        found.append(f"it was measured on {profile.device.get('model')}, and this is {device.model}")
+    if profile.precision != precision:
+        found.append(f"it is of {profile.precision}, and {precision} was asked for")
+    for key in sorted({*profile.runtime, *runtime}):
+        theirs, ours = profile.runtime.get(key), runtime.get(key)
+        if _minor(theirs) != _minor(ours):
+            found.append(f"its {key} is {theirs}, and here it is {ours}")
+    return found
+
+
+def _minor(value: Any) -> Any:
+    return ".".join(value.split(".")[:2]) if isinstance(value, str) else value
+
+
+def read_cached(path: Path) -> Profile | None:
+    """Read a profile of the cache; None where there is none to trust: missing, cut, edited or of another schema."""
     try:
-        profile = read_profile(path)
+        return read_profile(path) if path.exists() else None
     except ProfileError:
         return None
-    if (profile.device_key, dict(profile.runtime), profile.precision) != (device_key, dict(runtime), precision):
-        made = f"{profile.device.get('model')}, {dict(profile.runtime)}, {profile.precision}"
-        raise ProfileError(
-            f"profile '{path}' was measured on {made}, and this is {here}, {dict(runtime)}, {precision}; remove it and "
-            "it is measured here."
-        )
-    return profile
+
+
+def find_profile(name: str) -> Path:
+    """Return the file of a profile: a path, a name in the cache, or one that ships with nasforge.
+
+    Raises:
+        NotInstalledError: none of them.
+    """
+    if Path(name).suffix == ".json" and Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in (*shipped_profiles(), *sorted(cache_folder().glob("*.json")))}
+    if name not in known:
+        raise NotInstalledError.unknown("profile", name, known)
+    return known[name]
+
+
+def shipped_profiles() -> list[Path]:
+    """Return the profiles that ship with nasforge."""
+    try:
+        files = resources.files("nasforge_profiles")
+    except ModuleNotFoundError:
+        return []
+    return sorted(Path(str(file)) for file in files.iterdir() if file.name.endswith(".json"))
 
 
 def write_profile(path: str | Path, profile: Profile) -> None:

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from nasforge.errors import TargetError
 from nasforge.hardware.predictor import LatencyPredictor
+from nasforge.hardware.profile import Profile
 from nasforge.space import SearchSpace
 
 Progress = Callable[[float, float], None]
@@ -70,6 +72,17 @@ class Target(ABC):
         Raises:
             TargetError: this machine cannot measure this target.
         """
+
+    def make_profile(
+        self, space: SearchSpace, out: Path | None, progress: Progress | None = None
+    ) -> tuple[Path, Profile]:
+        """Measure a profile of a space with the full protocol and write it, where searches find it or to `out`.
+
+        Raises:
+            TargetError: this machine cannot measure this target, or the target has no profiles.
+            ProfileError: the machine is too noisy.
+        """
+        raise TargetError(f"target '{self.name}' has no profiles of this machine; profile cpu or int8.")
 
     def measure(self, path: str | Path) -> Measurement:
         """Measure one ONNX file."""

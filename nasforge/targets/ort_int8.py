@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import onnx
 
@@ -22,6 +23,9 @@ class OrtInt8(OrtTarget):
 
     name: ClassVar[str] = "int8"
     precision: ClassVar[str] = "int8"
+    quant: ClassVar[Mapping[str, Any]] = {
+        "format": "QDQ", "activations": "uint8", "weights": "int8", "per_channel": True, "reduce_range": False,
+    }  # fmt: skip
 
     def prepare(self, source: Path, folder: Path) -> Path:
         """Return the quantised file.

@@ -69,14 +69,14 @@ def random_feed(session: ort.InferenceSession, batch: int = 1) -> dict[str, np.n
     return feed
 
 
-def bound_run(session: ort.InferenceSession) -> Callable[[], None]:
-    """Return a call that runs the session on one image with inputs and outputs bound beforehand.
+def bound_run(session: ort.InferenceSession, batch: int = 1) -> Callable[[], None]:
+    """Return a call that runs the session on a batch of images with inputs and outputs bound beforehand.
 
     Raises:
         TargetError: the network does not run.
     """
     binding = session.io_binding()
-    for name, value in random_feed(session).items():
+    for name, value in random_feed(session, batch).items():
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
     for entry in session.get_outputs():
         binding.bind_output(entry.name)
@@ -87,7 +87,7 @@ def bound_run(session: ort.InferenceSession) -> Callable[[], None]:
     try:
         run()
     except Exception as error:
-        raise TargetError(f"ONNX Runtime cannot run the network on one random input ({str(error)[:300]}).") from error
+        raise TargetError(f"ONNX Runtime cannot run the network on random input ({str(error)[:300]}).") from error
     return run
 
 

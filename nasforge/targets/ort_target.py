@@ -1,54 +1,77 @@
-"""What the ONNX Runtime targets share: timing files, and a block table measured on first use and cached."""
+"""What the ONNX Runtime targets share: timing files, and profiles that are measured, kept, checked and refused."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from nasforge.hardware.block_table import (
-    blocks_to_measure,
-    fit_by_kind,
-    fit_correction,
-    fitted_of,
-    predictor_from,
-    spread_networks,
-    validate,
-)
+import onnx
+
+from nasforge.errors import ProfileError, UsageError
+from nasforge.hardware.block_table import predictor_from
 from nasforge.hardware.device import this_cpu
 from nasforge.hardware.predictor import LatencyPredictor
-from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, read_cached, write_profile
+from nasforge.hardware.profile import (
+    SCHEMA,
+    Profile,
+    cache_folder,
+    differences,
+    facts_of,
+    find_profile,
+    read_cached,
+    read_profile,
+    write_profile,
+)
 from nasforge.identity import fingerprint
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target, measurement
-from nasforge.targets.blocks import reference_network, write_blocks, write_network
 from nasforge.targets.ort_session import bound_run, open_session, runtime_version
-from nasforge.targets.timing import SHORT, Noise, Protocol, Readings, make_protocol, time_interleaved
+from nasforge.targets.profiling import ON_FIRST_USE, TO_KEEP, build_profile
+from nasforge.targets.references import check_references, reference_networks
+from nasforge.targets.timing import Kept, Noise, Protocol, Readings, Run, make_protocol, time_interleaved
 
-MAX_BLOCKS: Final = 180
-FITTED: Final = 20
-HELD_OUT: Final = 12
-THREADS: Final = 1
-_WRITTEN, _OPENED = 0.4, 0.6
-"""Shares of a profile's building after which all files are written, and opened."""
+FOREIGN: Final = "FOREIGN PROFILE"
+UNFINISHED: Final = ".unfinished"
+"""Suffix of the folder from which an interrupted profile goes on."""
+_checked: Final[dict[tuple[str, str], str]] = {}
+"""What the references said of a profile in this process, by target and checksum; they are timed once."""
 
 
 class OrtTarget(Target):
-    """A processor through ONNX Runtime, one thread, one image at a time.
+    """A processor through ONNX Runtime.
 
     Args:
-        protocol: how finalists are timed, as a `Protocol` or its fields by name; with one, profiles are built by it
-            too, else by the short one.
+        protocol: how finalists are timed, as a `Protocol` or its fields by name; with one, profiles that are built on
+            first use are built by it too, else by a short one.
+        threads: of ONNX Runtime.
+        batch: images at once; latencies are those of the whole batch.
+        profile: a profile's name or file, in the place of the one that is measured here.
+        allow_foreign_profile: use `profile` though it was measured on another device, runtime, precision or with other
+            threads; every figure then says so.
     """
 
-    def __init__(self, protocol: Protocol | Mapping[str, Any] | None = None) -> None:
-        """Check the protocol."""
+    quant: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(
+        self,
+        protocol: Protocol | Mapping[str, Any] | None = None,
+        threads: int = 1,
+        batch: int = 1,
+        profile: str | None = None,
+        allow_foreign_profile: bool = False,
+    ) -> None:
+        """Check the options."""
+        for name, value in (("threads", threads), ("batch", batch)):
+            if value < 1:
+                raise UsageError(f"target '{self.name}' was given {name} {value}; expected 1 or more.")
         self.protocol = make_protocol(protocol)
-        self.building = SHORT if protocol is None else self.protocol
+        self.threads, self.batch, self.profile, self.allow_foreign = threads, batch, profile, allow_foreign_profile
+        self.effort = ON_FIRST_USE if protocol is None else dataclasses.replace(ON_FIRST_USE, protocol=self.protocol)
 
     def available(self) -> str | None:
         """Return None: every machine has a processor."""
@@ -63,114 +86,159 @@ class OrtTarget(Target):
         """One line of provenance."""
         return (
             f"measured here: {this_cpu().model}, ONNX Runtime {runtime_version()}, {self.precision}, "
-            f"{THREADS} thread, batch 1"
+            f"{self.threads} thread{'s' * (self.threads > 1)}, batch {self.batch}"
         )
+
+    def options(self) -> dict[str, Any]:
+        """Return plain data from which a target is made that measures alike."""
+        return {"protocol": dataclasses.asdict(self.protocol), "threads": self.threads, "batch": self.batch}
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of a profile that say what is measured."""
+        cpu = this_cpu()
+        return {
+            "device": cpu.to_json(),
+            "device_key": cpu.key,
+            "runtime": self._runtime(),
+            "precision": self.precision,
+            "quant": dict(self.quant),
+        }
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure float32 ONNX files, interleaved with each other and with a reference network."""
-        readings, noise = self._time(paths, self.protocol, lambda share: _tell(progress, share), 0.1)
+        readings, noise = self.time(paths, self.protocol, lambda share: _tell(progress, share), 0.1)
         return [measurement(reading.counted, self.source, noise.sentence) for reading in readings]
 
-    def _time(
-        self, paths: Sequence[str | Path], protocol: Protocol, tell: Callable[[float], None], opened: float
+    def time(
+        self,
+        paths: Sequence[str | Path],
+        protocol: Protocol,
+        tell: Callable[[float], None],
+        opened: float,
+        kept: Kept | None = None,
     ) -> tuple[list[Readings], Noise]:
-        """Time files; `opened` is the share of the work that is done when all sessions are open."""
+        """Time files.
+
+        Args:
+            paths: float32 ONNX files.
+            protocol: how.
+            tell: hears the share that is done.
+            opened: the share that is done when all sessions are open.
+            kept: where readings are kept between processes.
+        """
         with tempfile.TemporaryDirectory(prefix="nasforge-") as name:
             folder = Path(name)
             runs = []
             for number, path in enumerate(paths):
                 inner = folder / str(number)
                 inner.mkdir()
-                runs.append(bound_run(open_session(self.prepare(Path(path), inner), THREADS)))
+                runs.append(self._run(self.prepare(Path(path), inner)))
                 tell(opened * (number + 1) / len(paths))
-            reference = bound_run(open_session(self.prepare(reference_network(folder), folder), THREADS))
-            return time_interleaved(runs, reference, protocol, lambda share: tell(opened + (1.0 - opened) * share))
+            reference = self._run(self.prepare(reference_networks(folder)["plain"], folder))
+            return time_interleaved(
+                runs, reference, protocol, lambda share: tell(opened + (1.0 - opened) * share), kept=kept
+            )
+
+    def _run(self, path: Path) -> Run:
+        return bound_run(open_session(path, self.threads), self.batch)
 
     def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
-        """Return the predictor of the cached profile of this machine and space; measure one where there is none.
+        """Return the predictor of the profile that was given, or of the one measured here; measure it on first use.
 
-        A damaged file is measured again and replaced.
+        A cached file that is damaged is measured again and replaced. One that was made earlier is checked by its
+        reference networks.
 
         Raises:
-            ProfileError: the cached profile is another machine's, or the cache cannot be written.
+            ProfileError: the profile that was given is another device's, runtime's, precision's or space's, it no
+                longer holds, or the cache cannot be written.
+            NotInstalledError: no profile of that name.
         """
-        cpu, path = this_cpu(), self.profile_path(space)
-        profile = read_cached(
-            path, device_key=cpu.key, runtime=self._runtime(), precision=self.precision, here=cpu.model
-        )
-        if profile is None:
-            profile = self.build_profile(space, progress)
+        if self.profile is not None:
+            found = self._given(self.profile, space)
+            _tell(progress, 1.0)
+            return found
+        path = self.profile_path(space)
+        profile = read_cached(path)
+        if profile is None or self.different(profile) or self._asks_for_more(profile):
+            profile = build_profile(self, space, self.effort, lambda share: _tell(progress, share))
             write_profile(path, profile)
-        return predictor_from(profile, space, path.name)
+            _checked[self.name, profile.created + path.name] = ""
+        warning = self._check(profile, path.name)
+        _tell(progress, 1.0)
+        return predictor_from(profile, space, path.name, warning)
+
+    def _asks_for_more(self, profile: Profile) -> bool:
+        return int(profile.protocol.get("visits", 0)) < self.effort.protocol.visits
+
+    def different(self, profile: Profile) -> list[str]:
+        """Say what keeps a profile from being used here."""
+        return differences(profile, device=this_cpu(), runtime=self._runtime(), precision=self.precision)
+
+    def _given(self, name: str, space: SearchSpace) -> LatencyPredictor:
+        """Return the predictor of a profile by its name, after checking that it is of this machine and space."""
+        path = find_profile(name)
+        profile = read_profile(path)
+        missing = [key for key in space.node_variants() if key not in profile.entries]
+        if dict(profile.space) != facts_of(space) and missing:
+            raise ProfileError(
+                f"profile '{name}' is of space '{profile.space.get('name')}', and {len(missing)} blocks of "
+                f"'{space.name}' are not in it; run: nasforge profile --target {self.name} --space {space.name}"
+            )
+        reasons = self.different(profile)
+        if reasons and not self.allow_foreign:
+            raise ProfileError(
+                f"profile '{name}' cannot be used here: {'; '.join(reasons)}; measure one with `nasforge profile "
+                f"--target {self.name}`, or give --allow-foreign-profile."
+            )
+        if reasons:
+            return predictor_from(profile, space, name, f"{FOREIGN}: {'; '.join(reasons)}")
+        return predictor_from(profile, space, name, self._check(profile, name))
+
+    def _check(self, profile: Profile, name: str) -> str:
+        """Time the profile's reference networks, once in a process; return what there is to say."""
+        key = (self.name, profile.created + name)
+        if key not in _checked and profile.reference:
+            with tempfile.TemporaryDirectory(prefix="nasforge-") as place:
+                folder = Path(place)
+                runs = {
+                    each: self._run(self.prepare(path, folder)) for each, path in reference_networks(folder).items()
+                }
+                _checked[key] = check_references(runs, profile.reference, name).warning
+        return _checked.get(key, "")
 
     def profile_path(self, space: SearchSpace) -> Path:
         """Return where the profile of this machine, runtime, precision, space and input shape is cached."""
         keys = sorted(space.node_variants())
-        identity = fingerprint(
-            [SCHEMA, this_cpu().key, self._runtime(), self.precision, _space_facts(space), keys, self._building()]
-        )
+        identity = fingerprint([SCHEMA, self.facts(), facts_of(space), keys])
         return cache_folder() / f"{self.name}-{space.name}-{identity}.json"
-
-    def _building(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self.building), "blocks": MAX_BLOCKS, "fitted": FITTED, "held_out": HELD_OUT}
 
     def _runtime(self) -> dict[str, Any]:
         return {
             "onnxruntime": runtime_version(),
+            "onnx": onnx.__version__,
             "provider": "CPUExecutionProvider",
-            "threads": THREADS,
-            "batch": 1,
+            "threads": self.threads,
+            "batch": self.batch,
         }
 
-    def build_profile(self, space: SearchSpace, progress: Progress | None = None) -> Profile:
-        """Measure blocks and whole networks of a space, fit the correction, and hold some networks out."""
-        blocks = space.node_variants()
-        chosen = {key: blocks[key] for key in blocks_to_measure(space, blocks, MAX_BLOCKS)}
-        architectures = spread_networks(space, FITTED + HELD_OUT)
-        networks = [space.lower(each) for each in architectures]
-        total = len(chosen) + 4 * len(networks)
-        with tempfile.TemporaryDirectory(prefix="nasforge-") as name:
-            folder = Path(name)
-            files = write_blocks(chosen, folder, lambda done: _tell(progress, _WRITTEN * done / total))
-            whole = []
-            for i, lowered in enumerate(networks):
-                whole.append(write_network(lowered, folder / f"net{i}.onnx"))
-                _tell(progress, _WRITTEN * (len(chosen) + 4 * (i + 1)) / total)
-            readings, noise = self._time(
-                [*files.values(), *whole],
-                self.building,
-                lambda share: _tell(progress, _WRITTEN + (1.0 - _WRITTEN) * share),
-                (_OPENED - _WRITTEN) / (1.0 - _WRITTEN),
-            )
-        measured = [min(min(visit) for visit in each.counted) for each in readings]
-        entries = dict(zip(files, measured[: len(files)], strict=True))
-        truth = measured[len(files) :]
-        table = dataclasses.replace(self._blank(space, noise), entries=entries, kernels=fit_by_kind(blocks, entries))
-        fitted = fitted_of(len(networks), HELD_OUT)
-        table = dataclasses.replace(table, correction=fit_correction(table, networks[:fitted], truth[:fitted]))
-        return dataclasses.replace(table, validation=validate(table, space, architectures[fitted:], truth[fitted:]))
-
-    def _blank(self, space: SearchSpace, noise: Noise) -> Profile:
-        cpu = this_cpu()
-        return Profile(
-            device=cpu.to_json(),
-            device_key=cpu.key,
-            runtime=self._runtime(),
-            precision=self.precision,
-            space=_space_facts(space),
-            protocol=self._building(),
-            noise=noise.to_json(),
-            entries={},
-            kernels={},
-            correction={},
-            validation={},
-            created=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
-        )
-
-
-def _space_facts(space: SearchSpace) -> dict[str, Any]:
-    shapes = {name: list(shape) for name, shape in space.input_shapes.items()}
-    return {"name": space.name, "fingerprint": space.fingerprint, "input_shapes": shapes}
+    def make_profile(
+        self, space: SearchSpace, out: Path | None = None, progress: Progress | None = None
+    ) -> tuple[Path, Profile]:
+        """Measure a profile with the full protocol; interrupted, the same call goes on where it was."""
+        path = self.profile_path(space)
+        unfinished = path.with_suffix(UNFINISHED)
+        effort = TO_KEEP if self.effort is ON_FIRST_USE else dataclasses.replace(TO_KEEP, protocol=self.protocol)
+        try:
+            profile = build_profile(self, space, effort, lambda share: _tell(progress, share), unfinished)
+        except OSError as error:
+            raise ProfileError(
+                f"the cache folder '{unfinished.parent}' cannot be written ({error.strerror}); set NASFORGE_CACHE to a "
+                "folder of yours."
+            ) from error
+        where = out or path
+        write_profile(where, profile)
+        shutil.rmtree(unfinished)
+        return where, profile
 
 
 def _tell(progress: Progress | None, share: float) -> None:

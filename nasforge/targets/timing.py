@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -42,6 +44,7 @@ class Protocol:
         pause_seconds: between passes, to spread them over time.
         enough: accepted visits that an item needs.
         extra: further passes over items that have fewer, unless the whole host is noisy.
+        busy_cores: a profile to keep is refused where others use more cores than this.
     """
 
     visits: int = 6
@@ -53,8 +56,11 @@ class Protocol:
     pause_seconds: float = 0.5
     enough: int = 3
     extra: int = 4
+    busy_cores: float = 0.5
 
 
+FULL: Final = Protocol(visits=6, runs=15, visit_ms=12.0, pause_seconds=4.0, enough=4, extra=6)
+"""For building a profile to keep: passes spread over a minute."""
 SHORT: Final = Protocol(visits=4, runs=10, visit_ms=4.0, pause_seconds=0.0, enough=2, extra=2)
 """For building a profile on first use."""
 
@@ -109,12 +115,14 @@ class Noise:
         reference_spread: its median visit / best - 1.
         accepted: share of visits that passed the gate.
         cores: those that were used, in order; empty where the thread could not be pinned.
+        marks: (seconds since 1970, ms) of every visit of the reference.
     """
 
     reference_ms: float
     reference_spread: float
     accepted: float
     cores: tuple[int, ...] = ()
+    marks: tuple[tuple[float, float], ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -128,7 +136,8 @@ class Noise:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**dataclasses.asdict(self), "cores": list(self.cores), "sentence": self.sentence}
+        marks = [[round(moment, 1), round(value, 5)] for moment, value in self.marks]
+        return {**dataclasses.asdict(self), "cores": list(self.cores), "marks": marks, "sentence": self.sentence}
 
 
 def one_visit(run: Run, protocol: Protocol) -> tuple[float, ...]:
@@ -154,6 +163,7 @@ def time_interleaved(
     protocol: Protocol,
     progress: Callable[[float], None] | None = None,
     seed: int = 0,
+    kept: Kept | None = None,
 ) -> tuple[list[Readings], Noise]:
     """Time items in shuffled passes.
 
@@ -163,9 +173,47 @@ def time_interleaved(
         protocol: how.
         progress: hears the share that is done.
         seed: of the order.
+        kept: where readings are kept after each pass, and taken up from where there are some of the same items.
     """
     with _without_collection(), restored_affinity():
-        return _Session(items, reference, protocol, progress or (lambda share: None), seed).run()
+        session = _Session(items, reference, protocol, progress or (lambda share: None), seed)
+        return session.run(kept or Kept())
+
+
+@final
+class Kept:
+    """Readings kept in a file after each pass, so that an interrupted session goes on where it was.
+
+    Args:
+        path: the file; None keeps nothing.
+        identity: what is timed and how; readings of anything else are ignored.
+    """
+
+    def __init__(self, path: Path | None = None, identity: str = "") -> None:
+        """Touch nothing yet."""
+        self._path, self._identity = path, identity
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what was kept of the same items, None where there is nothing sound."""
+        if self._path is None:
+            return None
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found["state"] if isinstance(found, dict) and found.get("identity") == self._identity else None
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace what was kept."""
+        if self._path is not None:
+            temporary = self._path.with_suffix(".new")
+            temporary.write_text(json.dumps({"identity": self._identity, "state": state}), encoding="utf-8")
+            temporary.replace(self._path)
+
+    def forget(self) -> None:
+        """Remove the file."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -198,13 +246,16 @@ class _Session:
         self.marks: list[tuple[float, float]] = []
         self.allowed, self.cores = allowed_cores(), list[int]()
 
-    def run(self) -> tuple[list[Readings], Noise]:
+    def run(self, kept: Kept) -> tuple[list[Readings], Noise]:
         planned, protocol = len(self.items) * self.protocol.visits, self.protocol
-        done = 0
-        for turn in range(protocol.visits):
+        self._take_up(kept.read())
+        begun = min(map(len, self.visits), default=0)
+        done = begun * len(self.items)
+        for turn in range(begun, protocol.visits):
             if turn and protocol.pause_seconds:
                 time.sleep(protocol.pause_seconds)
             done = self._pass(range(len(self.items)), done, planned)
+            kept.write({"visits": self.visits, "moments": self.moments, "marks": self.marks, "cores": self.cores})
         for _ in range(protocol.extra):
             flags = self._accepted()
             short = [i for i, row in enumerate(flags) if sum(row) < min(protocol.enough, len(row))]
@@ -219,8 +270,17 @@ class _Session:
             float(np.median([value for _, value in self.marks]) / best - 1.0),
             _share(accepted),
             tuple(self.cores),
+            tuple(self.marks),
         )
         return [Readings(tuple(v), tuple(a)) for v, a in zip(self.visits, accepted, strict=True)], noise
+
+    def _take_up(self, state: dict[str, Any] | None) -> None:
+        """Continue where another process stopped; readings of other items are of no use."""
+        if state is None or len(state["visits"]) != len(self.items):
+            return
+        self.visits = [[tuple(visit) for visit in row] for row in state["visits"]]
+        self.moments, self.cores = state["moments"], state["cores"]
+        self.marks = [(moment, value) for moment, value in state["marks"]]
 
     def _pass(self, indices: Sequence[int], done: int, planned: int) -> int:
         core = pin_to_quietest(self.allowed, lambda: min(one_visit(self.reference, self.protocol)))
@@ -231,13 +291,13 @@ class _Session:
                 self._mark()
                 self.progress(min(1.0, done / max(planned, 1)))
             self.visits[index].append(one_visit(self.items[index], self.protocol))
-            self.moments[index].append(time.monotonic())
+            self.moments[index].append(time.time())
             done += 1
         self._mark()
         return done
 
     def _mark(self) -> None:
-        self.marks.append((time.monotonic(), min(one_visit(self.reference, self.protocol))))
+        self.marks.append((time.time(), min(one_visit(self.reference, self.protocol))))
 
     def _best(self) -> float:
         return min(value for _, value in self.marks)

@@ -20,10 +20,10 @@ from nasforge.hardware.block_table import (
     fit_correction,
     fitted_of,
     spread_networks,
-    validate,
+    validated,
 )
 from nasforge.hardware.predictor import LatencyPredictor
-from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, read_cached, write_profile
+from nasforge.hardware.profile import SCHEMA, Profile, cache_folder, facts_of, read_cached, write_profile
 from nasforge.identity import fingerprint
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target, measurement
@@ -75,7 +75,7 @@ class TorchCuda(Target):
         """Return the roofline model over the space; with a GPU, fitted to networks measured on it.
 
         Raises:
-            ProfileError: the cached profile is another machine's, or the cache cannot be written.
+            ProfileError: the cache cannot be written.
         """
         if self.available() is None:
             return self._fitted(space, progress)
@@ -104,19 +104,40 @@ class TorchCuda(Target):
         source = f"measured here: {device}, ONNX Runtime CUDA, float32, batch {self.batch}"
         return [measurement(visits, source) for visits in readings]
 
+    def make_profile(
+        self, space: SearchSpace, out: Path | None = None, progress: Progress | None = None
+    ) -> tuple[Path, Profile]:
+        """Measure networks on this GPU and fit the model to them."""
+        reason = self.available()
+        if reason is not None:
+            raise TargetError(f"target 'gpu' cannot be profiled here: {reason}; the named cards need no profile.")
+        path, profile = self._profile(space, progress, again=True)
+        if out is not None:
+            write_profile(out, profile)
+        return out or path, profile
+
     def _fitted(self, space: SearchSpace, progress: Progress | None) -> LatencyPredictor:
         """Return the roofline with factors by kind of block, fitted on this GPU or read from the cache."""
+        path, profile = self._profile(space, progress)
+        source = (
+            f"roofline fitted to networks measured on {profile.device['model']}, batch {self.batch}, "
+            f"{profile.created[:10]}: {error_sentence(profile.validation)}"
+        )
+        cost = corrected_cost(profile, space)
+        return LatencyPredictor(cost, source, str(path), profile.validation, {"runtime": dict(profile.runtime)})
+
+    def _profile(self, space: SearchSpace, progress: Progress | None, *, again: bool = False) -> tuple[Path, Profile]:
+        """Return the cached profile of this GPU and its file; measure it where there is none, or `again`."""
         from nasforge.targets.cuda_timing import device_facts
 
         device, runtime = device_facts()
         runtime = {**runtime, "batch": self.batch, "card": self.card.name, "fused": self.fused}
-        shapes = {name: list(shape) for name, shape in space.input_shapes.items()}
-        facts = {"name": space.name, "fingerprint": space.fingerprint, "input_shapes": shapes}
+        facts = facts_of(space)
         key = fingerprint([device])
         blocks = space.node_variants()
         identity = fingerprint([SCHEMA, key, runtime, facts, sorted(blocks), FITTED, HELD_OUT])
         path = cache_folder() / f"{self.name}-{space.name}-{identity}.json"
-        profile = read_cached(path, device_key=key, runtime=runtime, precision=self.precision, here=device["model"])
+        profile = None if again else read_cached(path)
         if profile is None:
             entries = {
                 key: self._block_ms(block.nodes[-1].op, block.nodes[-1].input_types) for key, block in blocks.items()
@@ -137,12 +158,7 @@ class TorchCuda(Target):
             )
             profile = self._fit(blank, space, progress)
             write_profile(path, profile)
-        source = (
-            f"roofline fitted to networks measured on {device['model']}, batch {self.batch}, {profile.created[:10]}: "
-            f"{error_sentence(profile.validation)}"
-        )
-        cost = corrected_cost(profile, space)
-        return LatencyPredictor(cost, source, str(path), profile.validation, {"runtime": runtime})
+        return path, profile
 
     def _block_ms(self, op: Any, types: Any) -> float:
         return roofline.node_ms(self.card, op, types, self.batch, fused=self.fused)
@@ -160,6 +176,6 @@ class TorchCuda(Target):
                 files, None if progress is None else lambda done, total: progress(0.4 + 0.6 * done / total, 1.0)
             )
         truth = [each.latency_ms for each in measured]
-        fitted = fitted_of(len(networks), HELD_OUT)
+        fitted = fitted_of(len(networks), FITTED, HELD_OUT)
         table = dataclasses.replace(blank, correction=fit_correction(blank, networks[:fitted], truth[:fitted]))
-        return dataclasses.replace(table, validation=validate(table, space, chosen[fitted:], truth[fitted:]))
+        return validated(table, space, chosen[fitted:], truth[fitted:])

@@ -139,4 +139,4 @@ def test_spread_networks_differ_and_reach_from_small_to_large(space):
 
 @pytest.mark.parametrize(("networks", "fitted"), [(32, 20), (12, 6), (3, 2), (1, 1), (0, 0)])
 def test_at_most_half_is_held_out(networks, fitted):
-    assert tables.fitted_of(networks, 12) == fitted
+    assert tables.fitted_of(networks, 20, 12) == fitted

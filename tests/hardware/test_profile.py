@@ -7,9 +7,17 @@ import json
 
 import pytest
 
-from nasforge.errors import ProfileError
-from nasforge.hardware.device import this_cpu
-from nasforge.hardware.profile import Profile, cache_folder, read_cached, read_profile, write_profile
+from nasforge.errors import NotInstalledError, ProfileError
+from nasforge.hardware.device import Device, this_cpu
+from nasforge.hardware.profile import (
+    Profile,
+    cache_folder,
+    differences,
+    find_profile,
+    read_cached,
+    read_profile,
+    write_profile,
+)
 
 
 @pytest.fixture
@@ -20,11 +28,6 @@ def profile():
         kernels={"*": [0.1, 0.2]}, correction={"offset": 0.1, "factors": {"Conv3": 1.5}},
         validation={"n": 3.0}, created="2026-01-01T00:00:00",
     )  # fmt: skip
-
-
-def cached(path, **changes):
-    facts = {"device_key": "me", "runtime": {"onnxruntime": "1.0", "threads": 1}, "precision": "int8", "here": "HERE"}
-    return read_cached(path, **{**facts, **changes})
 
 
 def test_a_profile_survives_the_disk(tmp_path, profile):
@@ -43,7 +46,7 @@ def test_an_edited_profile_does_not_match_its_checksum(tmp_path, profile, part):
     path.write_text(json.dumps(data))
     with pytest.raises(ProfileError, match="checksum"):
         read_profile(path)
-    assert cached(path) is None
+    assert read_cached(path) is None
 
 
 def test_a_profile_cut_anywhere_is_refused_and_measured_again(tmp_path, profile):
@@ -54,10 +57,10 @@ def test_a_profile_cut_anywhere_is_refused_and_measured_again(tmp_path, profile)
         path.write_bytes(whole[:length])
         with pytest.raises(ProfileError):
             read_profile(path)
-        assert cached(path) is None
+        assert read_cached(path) is None
 
 
-@pytest.mark.parametrize("content", ["[]", "3", '{"schema": 1}', '{"schema": 2}', "\x00", "{}"])
+@pytest.mark.parametrize("content", ["[]", "3", '{"schema": 2}', '{"schema": 3}', "\x00", "{}"])
 def test_what_is_no_profile_is_refused_in_one_sentence(tmp_path, content):
     path = tmp_path / "profile.json"
     path.write_text(content)
@@ -67,19 +70,49 @@ def test_what_is_no_profile_is_refused_in_one_sentence(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+HERE = Device("HERE", "1/2/3", (), 1, hypervisor=False)
+
+
+def told(profile, **changes):
+    facts = {"device": HERE, "runtime": {"onnxruntime": "1.0.3", "threads": 1}, "precision": "int8", **changes}
+    return differences(dataclasses.replace(profile, device_key=HERE.key), **facts)
+
+
 @pytest.mark.parametrize(
-    "changes", [{"device_key": "you"}, {"precision": "float32"}, {"runtime": {"onnxruntime": "1.1", "threads": 1}}]
+    ("changes", "word"),
+    [
+        ({"device": dataclasses.replace(HERE, model="THERE")}, "THERE"),
+        ({"precision": "float32"}, "float32"),
+        ({"runtime": {"onnxruntime": "1.1.0", "threads": 1}}, "1.1.0"),
+        ({"runtime": {"onnxruntime": "1.0.0", "threads": 2}}, "threads"),
+        ({"runtime": {"onnxruntime": "1.0.0"}}, "threads"),
+    ],
 )
-def test_a_foreign_profile_is_refused_by_name(tmp_path, profile, changes):
+def test_each_difference_is_named_and_it_alone(profile, changes, word):
+    assert told(profile) == []
+    (sentence,) = told(profile, **changes)
+    assert word in sentence
+
+
+def test_a_profile_made_up_for_a_test_is_refused_elsewhere(tmp_path, profile):
     path = tmp_path / "profile.json"
-    write_profile(path, profile)
-    assert cached(path) == profile
-    with pytest.raises(ProfileError, match="HERE"):
-        cached(path, **changes)
+    write_profile(path, dataclasses.replace(profile, synthetic=True))
+    with pytest.raises(ProfileError, match="made up"):
+        read_profile(path)
+    assert read_profile(path, synthetic=True).synthetic
+
+
+def test_profiles_are_found_by_path_and_by_name_and_the_nearest_is_suggested(tmp_path, profile, monkeypatch):
+    monkeypatch.setenv("NASFORGE_CACHE", str(tmp_path))
+    write_profile(tmp_path / "mine.json", profile)
+    assert find_profile("mine") == tmp_path / "mine.json"
+    assert find_profile(str(tmp_path / "mine.json")) == tmp_path / "mine.json"
+    with pytest.raises(NotInstalledError, match="mine"):
+        find_profile("mime")
 
 
 def test_a_missing_profile_is_none(tmp_path):
-    assert cached(tmp_path / "none.json") is None
+    assert read_cached(tmp_path / "none.json") is None
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path, profile):

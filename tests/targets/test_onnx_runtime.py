@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from nasforge.errors import ProfileError, TargetError
+from nasforge.errors import TargetError
 from nasforge.hardware import device
 from nasforge.hardware.profile import checksum, read_profile
-from nasforge.targets import ort_target
-from nasforge.targets.blocks import reference_network, write_network
+from nasforge.targets import ort_target, profiling, references
+from nasforge.targets.blocks import write_network
 from nasforge.targets.ort_cpu import OrtCpu
 from nasforge.targets.ort_int8 import OrtInt8
 
@@ -21,14 +21,22 @@ from nasforge.targets.ort_int8 import OrtInt8
 @pytest.fixture
 def built(monkeypatch):
     """Count the profiles that are really measured."""
-    counted, original = [], ort_target.OrtTarget.build_profile
+    counted, original = [], ort_target.build_profile
 
-    def build(self, space, progress=None):
+    def build(target, space, *rest):
         counted.append(space.name)
-        return original(self, space, progress)
+        return original(target, space, *rest)
 
-    monkeypatch.setattr(ort_target.OrtTarget, "build_profile", build)
+    monkeypatch.setattr(ort_target, "build_profile", build)
     return counted
+
+
+def rewrite(path, **changes):
+    """Change a profile as one who knows its checksum would."""
+    data = json.loads(path.read_text())
+    data.update(changes)
+    data["sha256"] = checksum(data)
+    path.write_text(json.dumps(data))
 
 
 def test_a_profile_is_measured_once_and_used_again(cache, tiny, make_space, built):
@@ -46,7 +54,8 @@ def test_what_decides_the_figures_decides_the_file(cache, tiny, make_space, monk
     assert target.profile_path(make_space()) == paths[0]
     paths.append(target.profile_path(make_space(12)))
     paths.append(OrtInt8(tiny).profile_path(make_space()))
-    paths.append(OrtCpu().profile_path(make_space()))
+    paths.append(OrtCpu(tiny, threads=2).profile_path(make_space()))
+    paths.append(OrtCpu(tiny, batch=2).profile_path(make_space()))
     monkeypatch.setattr(ort_target, "runtime_version", lambda: "0.1")
     paths.append(target.profile_path(make_space()))
     monkeypatch.undo()
@@ -66,15 +75,16 @@ def test_a_damaged_profile_is_measured_again(cache, tiny, make_space, built):
     assert read_profile(path).precision == "float32"
 
 
-def test_a_profile_of_another_machine_is_refused(cache, tiny, make_space):
+@pytest.mark.parametrize("change", [{"device_key": "another"}, {"precision": "int8"}, {"protocol": {"visits": 1}}])
+def test_a_cached_profile_of_another_machine_or_of_fewer_visits_is_measured_again(
+    cache, tiny, make_space, built, change
+):
     OrtCpu(tiny).predictor(make_space())
     (path,) = cache.iterdir()
-    data = json.loads(path.read_text())
-    data["device_key"] = "another"
-    data["sha256"] = checksum(data)
-    path.write_text(json.dumps(data))
-    with pytest.raises(ProfileError, match="remove it"):
-        OrtCpu(tiny).predictor(make_space())
+    rewrite(path, **change)
+    OrtCpu(tiny).predictor(make_space())
+    assert len(built) == 2
+    assert (read_profile(path).device_key, read_profile(path).precision) == (device.this_cpu().key, "float32")
 
 
 def test_a_profile_says_where_how_and_how_well_it_was_measured(cache, tiny, make_space):
@@ -95,14 +105,15 @@ def test_a_profile_says_where_how_and_how_well_it_was_measured(cache, tiny, make
 
 def test_the_held_out_networks_take_no_part_in_fitting(monkeypatch, tiny, make_space):
     seen, space = [], make_space()
-    original = ort_target.fit_correction
+    original = profiling.fit_correction
 
     def fit(profile, networks, measured_ms):
         seen.extend(network.network_id for network in networks)
         return original(profile, networks, measured_ms)
 
-    monkeypatch.setattr(ort_target, "fit_correction", fit)
-    profile = OrtCpu(tiny).build_profile(space)
+    monkeypatch.setattr(profiling, "fit_correction", fit)
+    target = OrtCpu(tiny)
+    profile = ort_target.build_profile(target, space, target.effort, lambda share: None)
     assert len(set(seen)) == space.size - profile.validation["n"]
 
 
@@ -117,9 +128,10 @@ def test_int8_measures_a_quantised_graph_and_runs_quantised_files_as_they_are(tm
     assert OrtCpu().prepare(source, tmp_path) == source
 
 
-def test_the_reference_network_has_about_four_million_macs(tmp_path):
-    graph = onnx.load(reference_network(tmp_path)).graph
-    assert [node.op_type for node in graph.node].count("Conv") == 3
+def test_the_reference_networks_are_of_two_kinds_and_of_about_four_million_macs(tmp_path):
+    found = references.reference_networks(tmp_path)
+    kinds = {name: [node.op_type for node in onnx.load(path).graph.node].count("Conv") for name, path in found.items()}
+    assert kinds == {"plain": 3, "mbconv": 10}
 
 
 def single_node(path, kind, inputs=(1, 4), element=TensorProto.FLOAT, operator="Identity"):

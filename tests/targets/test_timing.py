@@ -22,7 +22,7 @@ class Clock:
     def perf_counter_ns(self):
         return round(self.now_ms * 1e6)
 
-    def monotonic(self):
+    def time(self):
         return self.now_ms / 1e3
 
     def sleep(self, seconds):

@@ -1,0 +1,98 @@
+"""`nasforge profile`: measure this machine for a space, and say how far predictions are off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from nasforge.cli.output import print_json, print_table, print_text
+
+if TYPE_CHECKING:
+    from nasforge.hardware.profile import Profile
+
+Text = Optional[str]  # noqa: UP045 - typer reads it at run time
+Number = Optional[int]  # noqa: UP045 - as above
+NAMES = {"macs": "MACs, their best line", "params": "params, their best line"}
+
+
+def profile(
+    options: Annotated[
+        Optional[list[str]],  # noqa: UP045 - as above
+        typer.Argument(help="Options of the space or of the target: space.width=0.5 target.protocol.visits=8."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="cpu, int8 or gpu.")] = "cpu",
+    space: Annotated[str, typer.Option(help="Search space; see `nasforge list spaces`.")] = "mbconv",
+    data: Annotated[Text, typer.Option(help="Data that says the input's shape and the classes: digits, ...")] = None,
+    resolution: Annotated[Number, typer.Option(help="Height and width of the input, in the place of --data.")] = None,
+    classes: Annotated[Number, typer.Option(help="Number of classes, in the place of --data.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 1,
+    out: Annotated[Optional[Path], typer.Option(help="Write it here, and not where searches find it.")] = None,  # noqa: UP045 - as above
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure this machine for a space: a profile, with its error on networks that took no part in fitting.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from nasforge.cli.stage import stage
+    from nasforge.cli.target_options import target_options
+    from nasforge.config.options import parse_options
+    from nasforge.config.profiling import make_profile
+
+    of_space = [each for each in options or () if each.startswith("space.")]
+    given = {
+        "space_options": parse_options(of_space, ("space",))["space"],
+        "target_options": target_options([each for each in options or () if each not in of_space]),
+    }
+    with stage(f"profiling {target}") as progress:
+        path, made = make_profile(
+            target, space, **given, data=data, resolution=resolution, classes=classes,
+            threads=threads, batch=batch, out=out, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        print_json({"path": str(path), "validation": dict(made.validation), "baselines": dict(made.baselines)})
+    else:
+        _print(path, made)
+
+
+def _print(path: Path, made: Profile) -> None:
+    from nasforge.hardware.block_table import is_sound
+
+    rows = [_row("this profile", made.validation)] if made.validation else []
+    rows += [_row(NAMES.get(name, name), found) for name, found in made.baselines.items()]
+    header = ("predicted by", "networks", "within 5 %", "within 10 %", "RMSPE", "Spearman")
+    print_table(header, rows)
+    unstable = sum(each.get("flag") == "unstable" for each in made.readings.values())
+    quiet = made.noise.get("accepted", 1.0)
+    print_text(
+        f"{len(made.entries)} blocks measured, {unstable} unstable; {quiet:.0%} of visits in a quiet moment; latencies "
+        "are quiet ones (minima), medians of a busy machine are higher"
+    )
+    if made.validation and not is_sound(made.validation):
+        print_text(
+            "weak: below 95 % within 10 % or Spearman 0.98; trust measured finalists, and profile again when idle"
+        )
+    print_text(f"profile: {path}")
+
+
+def _row(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    from nasforge.hardware.predictor import intervals
+
+    ends = intervals(found)
+
+    def share(key: str) -> str:
+        return f"{found[key]:.1%} ({ends[key][0]:.0%} to {ends[key][1]:.0%})"
+
+    low, high = ends["spearman"]
+    rank = f"{found['spearman']:.3f} ({low:.3f} to {high:.3f})"
+    return (
+        name,
+        f"{found['n']:.0f}",
+        share("within_5_percent"),
+        share("within_10_percent"),
+        f"{found['rmspe']:.1%}",
+        rank,
+    )

@@ -1,0 +1,233 @@
+"""Building a profile: blocks and whole networks are written, timed together, fitted, and held to others' times."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import numpy as np
+
+from nasforge.errors import ProfileError
+from nasforge.hardware.block_table import (
+    blocks_to_measure,
+    fit_by_kind,
+    fit_correction,
+    fitted_of,
+    spread_networks,
+    validated,
+)
+from nasforge.hardware.profile import Profile, facts_of
+from nasforge.identity import fingerprint
+from nasforge.space import Lowered, SearchSpace
+from nasforge.targets.blocks import write_network
+from nasforge.targets.fresh import measure_in_fresh_process
+from nasforge.targets.references import Busy, reference_networks
+from nasforge.targets.timing import FULL, SHORT, Kept, Noise, Protocol, Readings
+
+if TYPE_CHECKING:
+    from nasforge.targets.ort_target import OrtTarget
+
+UNSTABLE: Final = 0.03
+"""An entry is unstable where its second-best visit is further than this above its best."""
+_FILES: Final = "files"
+_READINGS: Final = "readings.json"
+_WRITTEN, _OPENED, _TIMED = 0.3, 0.45, 0.85
+"""Shares of the work after which all files are written, are opened, and are timed."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        protocol: how.
+        blocks: at most so many blocks; the others are estimated.
+        fitted: whole networks for the correction.
+        held_out: whole networks that take no part in fitting.
+        fresh: whether those are measured in another process, by the protocol of finalists.
+        strict: whether a noisy or a busy machine is refused.
+    """
+
+    protocol: Protocol
+    blocks: int = 180
+    fitted: int = 20
+    held_out: int = 12
+    fresh: bool = False
+    strict: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        rest = {key: getattr(self, key) for key in ("blocks", "fitted", "held_out", "fresh")}
+        return {**dataclasses.asdict(self.protocol), **rest}
+
+
+ON_FIRST_USE: Final = Effort(SHORT)
+TO_KEEP: Final = Effort(FULL, blocks=240, fitted=24, held_out=40, fresh=True, strict=True)
+
+
+def build_profile(
+    target: OrtTarget,
+    space: SearchSpace,
+    effort: Effort,
+    tell: Callable[[float], None],
+    folder: Path | None = None,
+) -> Profile:
+    """Measure blocks and whole networks of a space, fit the correction, and hold some networks out.
+
+    Args:
+        target: what is measured.
+        space: what for.
+        effort: how much.
+        tell: hears the share that is done.
+        folder: where files and readings stay if this is interrupted, to go on from.
+
+    Raises:
+        ProfileError: the machine is too noisy or too busy, and `effort` is strict.
+    """
+    with _folder(folder) as work:
+        return _Build(target, space, effort, tell, work, folder is not None).run()
+
+
+@contextlib.contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="nasforge-") as name:
+        yield Path(name)
+
+
+@final
+class _Build:
+    """One profile in the making."""
+
+    def __init__(
+        self,
+        target: OrtTarget,
+        space: SearchSpace,
+        effort: Effort,
+        tell: Callable[[float], None],
+        folder: Path,
+        kept: bool,
+    ) -> None:
+        self.target, self.space, self.effort, self.tell, self.folder = target, space, effort, tell, folder
+        self.variants = space.node_variants()
+        self.blocks = {key: self.variants[key] for key in blocks_to_measure(space, self.variants, effort.blocks)}
+        self.architectures = spread_networks(space, effort.fitted + effort.held_out)
+        self.fitted = fitted_of(len(self.architectures), effort.fitted, effort.held_out)
+        identity = fingerprint([target.facts(), space.fingerprint, effort.to_json(), sorted(self.blocks)])
+        self.kept = Kept(folder / _READINGS, identity) if kept else Kept()
+
+    def run(self) -> Profile:
+        networks = [self.space.lower(each) for each in self.architectures]
+        timed = networks[: self.fitted] if self.effort.fresh else networks
+        files = self._write([*self.blocks.values(), *networks])
+        whole = files[len(self.blocks) :]
+        busy = Busy()
+        readings, references, noise = self._time([*files[: len(self.blocks)], *whole[: len(timed)]])
+        self._check_quiet(noise, busy)
+        entries = dict(zip(self.blocks, map(best_ms, readings), strict=False))
+        truth = [best_ms(each) for each in readings[len(entries) :]]
+        table = dataclasses.replace(
+            self._blank(noise, busy.cores),
+            entries=entries,
+            readings={key: summary(each) for key, each in zip(entries, readings, strict=False)},
+            reference=references,
+            kernels=fit_by_kind(self.variants, entries),
+        )
+        correction = fit_correction(table, networks[: self.fitted], truth[: self.fitted])
+        table = dataclasses.replace(table, correction=correction)
+        held = truth[self.fitted :] if not self.effort.fresh else self._measured_elsewhere(whole[self.fitted :])
+        self.kept.forget()
+        self.tell(1.0)
+        return validated(table, self.space, self.architectures[self.fitted :], held)
+
+    def _write(self, wanted: Sequence[Lowered]) -> list[Path]:
+        """Write an ONNX file of each; files of an interrupted profile serve again."""
+        folder = self.folder / _FILES
+        folder.mkdir(exist_ok=True)
+        paths = []
+        for number, lowered in enumerate(wanted):
+            path = folder / f"{fingerprint([node.key for node in lowered.nodes])}-{number}.onnx"
+            if not path.exists():
+                write_network(lowered, path.with_suffix(".new")).replace(path)
+            paths.append(path)
+            self.tell(_WRITTEN * (number + 1) / len(wanted))
+        return paths
+
+    def _time(self, files: Sequence[Path]) -> tuple[list[Readings], dict[str, float], Noise]:
+        names = reference_networks(self.folder)
+        begin, end = _WRITTEN, _TIMED if self.effort.fresh else 1.0
+        readings, noise = self.target.time(
+            [*files, *names.values()],
+            self.effort.protocol,
+            lambda share: self.tell(begin + (end - begin) * share),
+            (_OPENED - begin) / (end - begin),
+            self.kept,
+        )
+        references = dict(zip(names, map(best_ms, readings[len(files) :]), strict=True))
+        return readings[: len(files)], references, noise
+
+    def _check_quiet(self, noise: Noise, busy: Busy) -> None:
+        if not self.effort.strict:
+            return
+        if noise.sentence:
+            self.kept.forget()
+            raise ProfileError(f"{noise.sentence}; no profile was written.")
+        if busy.cores > self.effort.protocol.busy_cores:
+            self.kept.forget()
+            raise ProfileError(
+                f"other processes used {busy.cores:.1f} cores while this machine was measured; no profile was "
+                "written: measure again when it is idle."
+            )
+
+    def _measured_elsewhere(self, files: Sequence[Path]) -> list[float]:
+        found = measure_in_fresh_process(
+            type(self.target), self.target.options(), files, lambda share: self.tell(_TIMED + (1.0 - _TIMED) * share)
+        )
+        return [each.latency_ms for each in found]
+
+    def _blank(self, noise: Noise, busy_cores: float) -> Profile:
+        facts = self.target.facts()
+        return Profile(
+            **facts,
+            space=facts_of(self.space),
+            protocol=self.effort.to_json(),
+            noise={**noise.to_json(), "busy_cores": round(busy_cores, 2)},
+            entries={},
+            kernels={},
+            correction={},
+            validation={},
+            created=datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
+        )
+
+
+def best_ms(readings: Readings) -> float:
+    """Return the quiet latency: the least run of the visits that count."""
+    return float(min(min(visit) for visit in readings.counted))
+
+
+def summary(readings: Readings) -> dict[str, Any]:
+    """Return what a profile keeps of an entry beside its best."""
+    visits = readings.counted
+    bests = sorted(min(visit) for visit in visits)
+    spread = bests[1] / bests[0] - 1.0 if len(bests) > 1 else 0.0
+    return {
+        "p10_ms": round(float(min(np.percentile(visit, 10) for visit in visits)), 6),
+        "median_ms": round(float(np.median(np.concatenate([np.asarray(visit) for visit in visits]))), 6),
+        "runs": sum(map(len, visits)),
+        "visits": len(visits),
+        "spread": round(float(spread), 4),
+        "flag": "unstable" if spread > UNSTABLE else "",
+    }
+
+
+__all__ = ["ON_FIRST_USE", "TO_KEEP", "Effort", "build_profile"]
