@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "optuna", "ray", "hy
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
     """Check Python, libraries, plug-ins, targets and the place for runs; exit code 1 where something is broken."""
-    findings = [*_python(), *_libraries(), *_plugins(), *_targets(), *_folder()]
+    findings = [*_python(), *_libraries(), *_plugins(), *_targets(), *_profiles(), *_folder()]
     if as_json:
         print_json([{"check": check, "state": state, "detail": detail} for check, state, detail in findings])
     else:
@@ -63,6 +63,24 @@ def _targets() -> Iterator[tuple[str, str, str]]:
             reason = str(error)
         detail = "measures on this machine" if reason is None else f"predicts only: {reason}"
         yield f"measure {name}", "ok" if reason is None else "note", detail
+
+
+def _profiles() -> Iterator[tuple[str, str, str]]:
+    """Say of each profile measured here what it is of, and of the cache whether it can be written."""
+    from nasforge.hardware.device import this_cpu
+    from nasforge.hardware.profile import cache_folder, describe_profile
+
+    cpu, folder = this_cpu(), cache_folder()
+    yield "processor", "ok", f"{cpu.model} ({', '.join(cpu.features) or 'no features of note'})"
+    for path in sorted(folder.glob("*.json")):
+        described = describe_profile(path)
+        yield f"profile {path.stem[:19]}", "note" if described.startswith("damaged") else "ok", described
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            yield "profile folder", "ok", str(folder)
+    except OSError as error:
+        yield "profile folder", "note", f"{folder} cannot be written ({error.strerror}); set NASFORGE_CACHE"
 
 
 def _folder() -> Iterator[tuple[str, str, str]]:

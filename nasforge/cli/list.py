@@ -48,18 +48,11 @@ def _names(kind: str) -> dict[str, str]:
 
 
 def _profiles() -> dict[str, str]:
-    """Return shipped profiles with their distribution, and those measured here with what they are of."""
-    from importlib import resources
+    """Return shipped profiles and those measured here, with what they are of."""
+    from nasforge.hardware.profile import cache_folder, describe_profile, shipped_profiles
 
-    from nasforge.hardware.profile import cache_folder, describe_profile
-
-    found = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
-    try:
-        files = resources.files("nasforge_profiles")
-    except ModuleNotFoundError:
-        return found
-    shipped = (file.name for file in sorted(files.iterdir(), key=str) if file.name.endswith(".json"))
-    return {**dict.fromkeys((name.removesuffix(".json") for name in shipped), "nasforge"), **found}
+    here = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
+    return {**{path.stem: f"{describe_profile(path)}, shipped" for path in shipped_profiles()}, **here}
 
 
 def _common(reasons: Iterable[str | None]) -> str | None:

@@ -18,6 +18,9 @@ def predict(
         typer.Argument(help="Options of the target, such as card=a100 or batch=8."),
     ] = None,
     target: Annotated[str, typer.Option(help="cpu, int8 or gpu.")] = "gpu",
+    allow_foreign_profile: Annotated[
+        bool, typer.Option("--allow-foreign-profile", help="Use profile=NAME though another machine measured it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Predict a network's latency, and say where the prediction comes from."""
@@ -26,7 +29,8 @@ def predict(
     from nasforge.run.measuring import find_network
     from nasforge.run.options import make_target
 
-    device, artifact = make_target(target, target_options(options or ())), find_network(what)
+    foreign = {"allow_foreign_profile": True} if allow_foreign_profile else {}
+    device, artifact = make_target(target, {**target_options(options or ()), **foreign}), find_network(what)
     with stage("latency") as progress:
         predictor = device.predictor(artifact.space, progress)
     facts = {

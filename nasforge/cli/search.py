@@ -32,6 +32,9 @@ def search(
     storage: Annotated[Text, typer.Option(help="Database for the evaluations, in the place of study.log.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Seed of everything random.")] = None,  # noqa: UP045 - as above
     out: Annotated[Text, typer.Option(help="Run folder; a new one below runs/ without.")] = None,
+    allow_foreign_profile: Annotated[
+        bool, typer.Option("--allow-foreign-profile", help="Use target.profile though another machine measured it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json and nothing else.")] = False,
 ) -> int:
     """Search a space for the best network on a target, within limits; leave a run folder."""
@@ -50,6 +53,7 @@ def search(
         "storage": storage,
         "seed": seed,
         "out": out,
+        "target.allow_foreign_profile": True if allow_foreign_profile else None,
     }
     composed = compose(groups, values, overrides or [])
 

@@ -197,7 +197,7 @@ def describe_profile(path: Path) -> str:
     try:
         profile = read_profile(path)
     except ProfileError:
-        return "damaged, measured again on next use"
+        return "damaged or of another version, measured again on next use"
     found = profile.validation
     share = found.get("within_10_percent")
     error = "no held-out error" if share is None else f"{share:.0%} of {found['n']:.0f} networks within 10 %"

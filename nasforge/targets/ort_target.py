@@ -116,6 +116,7 @@ class OrtTarget(Target):
         tell: Callable[[float], None],
         opened: float,
         kept: Kept | None = None,
+        blocks: int = 0,
     ) -> tuple[list[Readings], Noise]:
         """Time files.
 
@@ -125,6 +126,7 @@ class OrtTarget(Target):
             tell: hears the share that is done.
             opened: the share that is done when all sessions are open.
             kept: where readings are kept between processes.
+            blocks: so many of the first files are blocks, which have shorter visits.
         """
         with tempfile.TemporaryDirectory(prefix="nasforge-") as name:
             folder = Path(name)
@@ -135,8 +137,14 @@ class OrtTarget(Target):
                 runs.append(self._run(self.prepare(Path(path), inner)))
                 tell(opened * (number + 1) / len(paths))
             reference = self._run(self.prepare(reference_networks(folder)["plain"], folder))
+            lengths = [protocol.block_ms if number < blocks else protocol.visit_ms for number in range(len(runs))]
             return time_interleaved(
-                runs, reference, protocol, lambda share: tell(opened + (1.0 - opened) * share), kept=kept
+                runs,
+                reference,
+                protocol,
+                lambda share: tell(opened + (1.0 - opened) * share),
+                kept=kept,
+                visit_ms=lengths,
             )
 
     def _run(self, path: Path) -> Run:

@@ -172,6 +172,7 @@ class _Build:
             lambda share: self.tell(begin + (end - begin) * share),
             (_OPENED - begin) / (end - begin),
             self.kept,
+            len(self.blocks),
         )
         references = dict(zip(names, map(best_ms, readings[len(files) :]), strict=True))
         return readings[: len(files)], references, noise

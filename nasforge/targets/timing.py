@@ -37,7 +37,8 @@ class Protocol:
     Attributes:
         visits: passes over all items, at least 4 for a figure to trust.
         runs: least runs of a visit.
-        visit_ms: least length of a visit.
+        visit_ms: least length of a visit of a network.
+        block_ms: of a block alone.
         warm_up: runs before a visit counts.
         gate: a visit counts while the nearest reference is within this share of its best.
         every: items between two visits of the reference.
@@ -50,6 +51,7 @@ class Protocol:
     visits: int = 6
     runs: int = 15
     visit_ms: float = 30.0
+    block_ms: float = 12.0
     warm_up: int = 3
     gate: float = 0.06
     every: int = 8
@@ -59,9 +61,9 @@ class Protocol:
     busy_cores: float = 0.5
 
 
-FULL: Final = Protocol(visits=6, runs=15, visit_ms=12.0, pause_seconds=4.0, enough=4, extra=6)
+FULL: Final = Protocol(pause_seconds=4.0, enough=4, extra=6)
 """For building a profile to keep: passes spread over a minute."""
-SHORT: Final = Protocol(visits=4, runs=10, visit_ms=4.0, pause_seconds=0.0, enough=2, extra=2)
+SHORT: Final = Protocol(visits=4, runs=10, visit_ms=10.0, block_ms=4.0, pause_seconds=0.0, enough=2, extra=2)
 """For building a profile on first use."""
 
 
@@ -164,6 +166,7 @@ def time_interleaved(
     progress: Callable[[float], None] | None = None,
     seed: int = 0,
     kept: Kept | None = None,
+    visit_ms: Sequence[float] | None = None,
 ) -> tuple[list[Readings], Noise]:
     """Time items in shuffled passes.
 
@@ -174,9 +177,11 @@ def time_interleaved(
         progress: hears the share that is done.
         seed: of the order.
         kept: where readings are kept after each pass, and taken up from where there are some of the same items.
+        visit_ms: least length of a visit of each item; without, that of the protocol.
     """
+    lengths = [protocol.visit_ms] * len(items) if visit_ms is None else list(visit_ms)
     with _without_collection(), restored_affinity():
-        session = _Session(items, reference, protocol, progress or (lambda share: None), seed)
+        session = _Session(items, reference, protocol, progress or (lambda share: None), seed, lengths)
         return session.run(kept or Kept())
 
 
@@ -238,7 +243,9 @@ class _Session:
         protocol: Protocol,
         progress: Callable[[float], None],
         seed: int,
+        lengths: Sequence[float],
     ) -> None:
+        self.protocols = [dataclasses.replace(protocol, visit_ms=length) for length in lengths]
         self.items, self.reference, self.protocol, self.progress = items, reference, protocol, progress
         self.rng = np.random.default_rng(seed)
         self.visits: list[list[tuple[float, ...]]] = [[] for _ in items]
@@ -290,7 +297,7 @@ class _Session:
             if place % self.protocol.every == 0:
                 self._mark()
                 self.progress(min(1.0, done / max(planned, 1)))
-            self.visits[index].append(one_visit(self.items[index], self.protocol))
+            self.visits[index].append(one_visit(self.items[index], self.protocols[index]))
             self.moments[index].append(time.time())
             done += 1
         self._mark()
