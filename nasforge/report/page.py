@@ -9,6 +9,7 @@ from typing import Any, Final
 from nasforge.report.contents import Contents, read_contents
 from nasforge.report.drawing import draw
 from nasforge.report.headline import headline, title
+from nasforge.report.latency_plot import held_out_figure
 from nasforge.report.markup import Content, Markup, element, joined
 from nasforge.report.origin import how_it_was_made
 from nasforge.report.plots import figures
@@ -21,6 +22,9 @@ FILE: Final = "report.html"
 _PLOTS: Final = {
     "pareto": "Every evaluation of the search, the ones that no other beats, and the one that was chosen.",
     "curve": "The best found so far, with what each evaluation found.",
+}
+_LATENCY_PLOTS: Final = {
+    "held_out": "Predicted against measured latency of networks that took no part in making the predictor.",
 }
 
 
@@ -45,14 +49,23 @@ def write_report(folder: str | Path, space: SearchSpace | None = None) -> Path:
 
 def page(contents: Contents) -> str:
     """Return the page of a run."""
-    plots = figures(contents)
+    plots, held_out = figures(contents), held_out_figure(contents)
+    if held_out is not None:
+        plots["held_out"] = held_out
     return filled(title(contents), joined([headline(contents), *_sections(contents, plots)]), plots)
+
+
+def _latency(plots: Mapping[str, Any]) -> list[Markup]:
+    if "held_out" not in plots:
+        return []
+    return [section("How well latency is predicted", *plot_boxes(plots, _LATENCY_PLOTS, ""))]
 
 
 def _sections(contents: Contents, plots: Mapping[str, Any]) -> list[Markup]:
     return [
         section("Finalists", finalists(contents)),
         section("Search", *plot_boxes(plots, _PLOTS, "There is no evaluation to plot."), evaluations(contents)),
+        *_latency(plots),
         section("Architecture", *_architecture(contents)),
         section("Figures of the chosen network", figures_of_best(contents)),
         section("How it was made", how_it_was_made(contents)),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nasforge.goals import Objective
 from nasforge.report.contents import Contents, read_contents
 from nasforge.report.journal import Told
+from nasforge.report.latency_plot import held_out_figure
 from nasforge.report.plots import MANY, curve_figure, figures, pareto_figure
 from nasforge.run.settings import Limits
 from nasforge.space import SearchSpace
@@ -125,3 +126,21 @@ def test_without_predictions_the_plot_is_over_macs() -> None:
 
 def test_without_evaluations_there_are_no_plots() -> None:
     assert figures(contents_of([])) == {}
+
+
+def test_predictions_of_held_out_networks_are_plotted_against_measurements_and_nonsense_is_left_out() -> None:
+    rows = [{"measured_ms": 2.0, "predicted_ms": 1.9}, {"measured_ms": 4.0, "predicted_ms": 4.6}]
+    wrong = [{"measured_ms": 0.0, "predicted_ms": 1.0}, {"measured_ms": "2"}, 7, None]
+    latency = {"details": {"held_out": [*rows, *wrong]}}
+    figure = held_out_figure(dataclasses.replace(contents_of([]), result={"latency": latency}))
+    found = traces(figure)
+    assert found["held-out networks"]["x"] == [2.0, 4.0]
+    assert found["held-out networks"]["y"] == [1.9, 4.6]
+    assert found["no error"]["x"] == found["no error"]["y"] == [1.9, 4.6]
+    assert found["+10%"]["y"] == pytest.approx([2.09, 5.06])
+    go.Figure(**resolved(figure))
+
+
+@pytest.mark.parametrize("latency", [{}, {"details": {}}, {"details": {"held_out": []}}, {"details": 3}, None])
+def test_without_held_out_networks_there_is_no_such_plot(latency: Any) -> None:
+    assert held_out_figure(dataclasses.replace(contents_of([]), result={"latency": latency})) is None
