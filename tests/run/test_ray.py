@@ -144,7 +144,13 @@ def test_what_measures_is_read_once_by_each_worker(cluster: Cluster, space: Sear
 
     def opened() -> Callable[[Job], dict[str, float]]:
         open(os.path.join(folder, str(os.getpid())), "a").write("x")  # noqa: SIM115 - short-lived
-        return lambda job: {"accuracy_valid": float(job.number)}
+        return once_both_have_read
+
+    def once_both_have_read(job: Job) -> dict[str, float]:
+        until = time.monotonic() + 60
+        while len(os.listdir(folder)) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        return {"accuracy_valid": float(job.number)}
 
     class Measure:
         def __reduce__(self) -> tuple[Any, ...]:
