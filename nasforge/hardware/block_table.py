@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
+from nasforge.hardware.block_model import BlockModel, Blocks, Estimate
 from nasforge.hardware.cost import AdditiveCost, Cost, WalkCost
 from nasforge.hardware.features import estimate_ms, fit_kernels, kernel_features
 from nasforge.hardware.predictor import LatencyPredictor, agreement
@@ -53,26 +54,50 @@ def fit_by_kind(blocks: Mapping[str, Lowered], entries: Mapping[str, float]) -> 
     return fitted
 
 
-def entry_ms(profile: Profile, op: Operator, types: Types) -> float:
-    """Return the milliseconds of a block: measured, or estimated from its kernels where it was not."""
-    if not types:
-        return 0.0
-    known = profile.entries.get(op.key(types))
-    return known if known is not None else estimate_ms(profile.kernels, op, types)
+@final
+class BlockTable:
+    """Milliseconds of every block of a space: measured, or estimated from those that were.
+
+    Args:
+        profile: the measurements.
+        space: whose blocks are asked for.
+    """
+
+    def __init__(self, profile: Profile, space: SearchSpace) -> None:
+        """Estimate what was not measured."""
+        blocks = single_blocks(space.node_variants())
+        self.missing = sorted(blocks.keys() - profile.entries.keys())
+        self.estimates: dict[str, Estimate] = {}
+        if self.missing:
+            model = BlockModel(blocks, profile.entries, profile.kernels, profile.scales)
+            self.estimates = model.estimates(self.missing)
+        self._ms = {**profile.entries, **{key: each.latency_ms for key, each in self.estimates.items()}}
+        self._profile = profile
+
+    def ms(self, op: Operator, types: Types) -> float:
+        """Return the milliseconds of a block; blocks of another space have the trend of their kind."""
+        if not types:
+            return 0.0
+        found = self._ms.get(op.key(types))
+        return found if found is not None else estimate_ms(self._profile.kernels, op, types)
+
+    def features(self, lowered: Lowered) -> tuple[int, dict[str, float]]:
+        """Return the number of blocks of a network, and the sum of their milliseconds by group."""
+        count, sums = 0, dict[str, float]()
+        for node in lowered.nodes:
+            if node.input_types:
+                group = group_of(node.op)
+                count += 1
+                sums[group] = sums.get(group, 0.0) + self.ms(node.op, node.input_types)
+        return count, sums
 
 
-def features(profile: Profile, lowered: Lowered) -> tuple[int, dict[str, float]]:
-    """Return the number of blocks of a network, and the sum of their milliseconds by group."""
-    count, sums = 0, dict[str, float]()
-    for node in lowered.nodes:
-        if node.input_types:
-            group = group_of(node.op)
-            count += 1
-            sums[group] = sums.get(group, 0.0) + entry_ms(profile, node.op, node.input_types)
-    return count, sums
+def single_blocks(variants: Mapping[str, Lowered]) -> Blocks:
+    """Return operator and input types of each block."""
+    return {key: (lowered.nodes[-1].op, lowered.nodes[-1].input_types) for key, lowered in variants.items()}
 
 
-def fit_correction(profile: Profile, networks: Sequence[Lowered], measured_ms: Sequence[float]) -> dict[str, Any]:
+def fit_correction(table: BlockTable, networks: Sequence[Lowered], measured_ms: Sequence[float]) -> dict[str, Any]:
     """Fit measured ~ offset + per_block * blocks + sum over groups of factor * sum of the group.
 
     Non-negative ridge regression of the relative error with the table itself as prior: few networks move what they
@@ -81,7 +106,7 @@ def fit_correction(profile: Profile, networks: Sequence[Lowered], measured_ms: S
     Returns:
         `offset`, `per_block`, `factor` (of groups not seen) and `factors` by group.
     """
-    found = [features(profile, network) for network in networks]
+    found = [table.features(network) for network in networks]
     groups = sorted({group for _, sums in found for group in sums})
     if not found:
         return {"offset": 0.0, "per_block": 0.0, "factor": 1.0, "factors": {}}
@@ -109,15 +134,16 @@ def _priors(median_ms: float, block_ms: float, groups: int) -> tuple[npt.NDArray
     return rows, aims
 
 
-def corrected_cost(profile: Profile, space: SearchSpace) -> Cost:
+def corrected_cost(profile: Profile, space: SearchSpace, table: BlockTable | None = None) -> Cost:
     """Return the corrected sum over blocks as a cost of the space's architectures."""
+    blocks = table or BlockTable(profile, space)
     correction = profile.correction
     factors, other, per_block = correction["factors"], correction["factor"], correction["per_block"]
 
     def node_ms(op: Operator, types: Types) -> float:
         if not types:
             return 0.0
-        return max(float(factors.get(group_of(op), other) * entry_ms(profile, op, types) + per_block), 0.0)
+        return max(float(factors.get(group_of(op), other) * blocks.ms(op, types) + per_block), 0.0)
 
     cost = space.additive(METRIC, node_ms)
     offset = max(float(correction["offset"]), -0.5 * _least(cost, space))
@@ -141,20 +167,21 @@ def predictor_from(profile: Profile, space: SearchSpace, name: str, warning: str
         name: where the profile comes from.
         warning: what to say before all else.
     """
-    keys = space.node_variants()
-    estimated = sum(key not in profile.entries for key in keys)
+    keys, table = space.node_variants(), BlockTable(profile, space)
+    estimated = len(table.missing)
     runtime = profile.runtime
     measured = f"blocks measured on {profile.device['model']}, ONNX Runtime {runtime['onnxruntime']}"
     said = (
         warning,
         f"predicted from {measured}, {profile.precision}, {_threads(runtime)}, {profile.created[:10]}: "
         f"{error_sentence(profile.validation)}",
-        f"{estimated} of {len(keys)} blocks estimated from their kernels" if estimated else "",
+        f"{estimated} of {len(keys)} blocks estimated from the others, +- {_typical(table):.0%}" if estimated else "",
         str(profile.noise.get("sentence", "")),
     )
     source = "; ".join(each for each in said if each)
     details = {
         "estimated_keys": estimated,
+        "estimated_error": _typical(table),
         "unstable_keys": sum(each.get("flag") == "unstable" for each in profile.readings.values()),
         "measured_keys": len(profile.entries),
         "noise": {key: value for key, value in profile.noise.items() if key != "marks"},
@@ -162,7 +189,12 @@ def predictor_from(profile: Profile, space: SearchSpace, name: str, warning: str
         "checksum": profile.to_json()["sha256"],
         "held_out": [{key: each[key] for key in ("measured_ms", "predicted_ms")} for each in profile.held_out],
     }
-    return LatencyPredictor(corrected_cost(profile, space), source, name, profile.validation, details)
+    return LatencyPredictor(corrected_cost(profile, space, table), source, name, profile.validation, details)
+
+
+def _typical(table: BlockTable) -> float:
+    """Return the mean relative standard deviation of the estimates."""
+    return float(np.mean([each.error for each in table.estimates.values()])) if table.estimates else 0.0
 
 
 def _threads(runtime: Mapping[str, Any]) -> str:
@@ -233,6 +265,30 @@ def fitted_of(networks: int, fitted: int, held_out: int) -> int:
     return fitted if networks >= fitted + held_out else networks - networks // 2
 
 
+def usage(space: SearchSpace, blocks: Mapping[str, Lowered]) -> dict[str, float]:
+    """Return by key how much random networks compute in a block: MACs over 300 of them, with a little for its call."""
+    rng = np.random.default_rng(21)
+    weight: dict[str, float] = {}
+    for _ in range(300):
+        for node in space.lower(space.sample(rng)).nodes:
+            if node.key in blocks:
+                weight[node.key] = weight.get(node.key, 0.0) + node.op.macs(node.input_types) + 1e5
+    return weight
+
+
+def blocks_to_add(table: BlockTable, space: SearchSpace, most: int) -> list[str]:
+    """Choose the blocks to measure next: where the estimate's error, in milliseconds of random networks, is largest."""
+    variants = space.node_variants()
+    weight = usage(space, variants)
+
+    def worth(key: str) -> float:
+        macs = variants[key].total("macs") + 1e5
+        found = table.estimates[key]
+        return found.error * found.latency_ms * (weight.get(key, 0.0) + macs) / macs
+
+    return sorted(sorted(table.missing, key=lambda key: (-worth(key), key))[:most])
+
+
 def blocks_to_measure(space: SearchSpace, blocks: Mapping[str, Lowered], most: int) -> list[str]:
     """Choose the keys to measure: all, or those that random networks run most of the time.
 
@@ -241,12 +297,7 @@ def blocks_to_measure(space: SearchSpace, blocks: Mapping[str, Lowered], most: i
     """
     if len(blocks) <= most:
         return sorted(blocks)
-    rng = np.random.default_rng(21)
-    weight: dict[str, float] = {}
-    for _ in range(300):
-        for node in space.lower(space.sample(rng)).nodes:
-            if node.key in blocks:
-                weight[node.key] = weight.get(node.key, 0.0) + node.op.macs(node.input_types) + 1e5
+    weight = usage(space, blocks)
     frequent = sorted(weight, key=lambda key: (-weight[key], key))[: most - most // 4]
     kinds: dict[str, list[str]] = {}
     for key in blocks.keys() - set(frequent):

@@ -43,6 +43,7 @@ class Profile:
             `flag`.
         reference: fixed networks by name, best ms of each; measured again when the profile is used.
         quant: how INT8 networks are quantised; empty for float32.
+        scales: hyper-parameters of the models of unmeasured blocks, see `BlockModel`.
         held_out: the networks of `validation`: decisions, `measured_ms`, `predicted_ms`.
         baselines: the error that MACs and params alone have on the held-out networks.
         tool_version: of nasforge.
@@ -64,6 +65,7 @@ class Profile:
     readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reference: Mapping[str, float] = field(default_factory=dict)
     quant: Mapping[str, Any] = field(default_factory=dict)
+    scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
     held_out: Sequence[Mapping[str, Any]] = field(default_factory=list)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     tool_version: str = field(default_factory=lambda: version("nasforge"))

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 
 from nasforge.errors import ProfileError
+from nasforge.hardware.block_model import BlockModel
 from nasforge.hardware.block_table import (
+    BlockTable,
+    blocks_to_add,
     blocks_to_measure,
     fit_by_kind,
     fit_correction,
     fitted_of,
+    single_blocks,
     spread_networks,
     validated,
 )
@@ -36,9 +40,12 @@ if TYPE_CHECKING:
 UNSTABLE: Final = 0.03
 """An entry is unstable where its second-best visit is further than this above its best."""
 _FILES: Final = "files"
-_READINGS: Final = "readings.json"
-_WRITTEN, _OPENED, _TIMED = 0.3, 0.45, 0.85
-"""Shares of the work after which all files are written, are opened, and are timed."""
+_WRITTEN, _FIRST, _TIMED = 0.3, 0.7, 0.85
+"""Shares of the work after which files are written, and after which each round of timing ends."""
+_OPENING: Final = 0.3
+"""Share of a round of timing after which its files are open."""
+_AT_FIRST: Final = 0.7
+"""Share of the blocks to measure that are chosen by their use; the others by the error of their estimates."""
 
 
 @final
@@ -120,37 +127,66 @@ class _Build:
     ) -> None:
         self.target, self.space, self.effort, self.tell, self.folder = target, space, effort, tell, folder
         self.variants = space.node_variants()
-        self.blocks = {key: self.variants[key] for key in blocks_to_measure(space, self.variants, effort.blocks)}
+        most = effort.blocks if len(self.variants) <= effort.blocks else round(_AT_FIRST * effort.blocks)
+        self.blocks = {key: self.variants[key] for key in blocks_to_measure(space, self.variants, most)}
+        self.busy_cores = 0.0
         self.architectures = spread_networks(space, effort.fitted + effort.held_out)
         self.fitted = fitted_of(len(self.architectures), effort.fitted, effort.held_out)
         identity = fingerprint([target.facts(), space.fingerprint, effort.to_json(), sorted(self.blocks)])
-        self.kept = Kept(folder / _READINGS, identity) if kept else Kept()
+        self.kept = [Kept(folder / f"readings{number}.json" if kept else None, identity) for number in (1, 2)]
 
     def run(self) -> Profile:
         networks = [self.space.lower(each) for each in self.architectures]
+        whole = self._write(networks, 0.0, _WRITTEN / 2)
         timed = networks[: self.fitted] if self.effort.fresh else networks
-        files = self._write([*self.blocks.values(), *networks])
-        whole = files[len(self.blocks) :]
-        busy = Busy()
-        readings, references, noise = self._time([*files[: len(self.blocks)], *whole[: len(timed)]])
-        self._check_quiet(noise, busy)
-        entries = dict(zip(self.blocks, map(best_ms, readings), strict=False))
-        truth = [best_ms(each) for each in readings[len(entries) :]]
-        table = dataclasses.replace(
-            self._blank(noise, busy.cores),
-            entries=entries,
-            readings={key: summary(each) for key, each in zip(entries, readings, strict=False)},
-            reference=references,
-            kernels=fit_by_kind(self.variants, entries),
-        )
-        correction = fit_correction(table, networks[: self.fitted], truth[: self.fitted])
+        table, truth = self._first_round(whole[: len(timed)])
+        more = self.effort.blocks - len(self.blocks)
+        if more > 0 and len(self.blocks) < len(self.variants):
+            table = self._second_round(table, blocks_to_add(BlockTable(table, self.space), self.space, more))
+        blocks = BlockTable(table, self.space)
+        correction = fit_correction(blocks, networks[: self.fitted], truth[: self.fitted])
         table = dataclasses.replace(table, correction=correction)
         held = truth[self.fitted :] if not self.effort.fresh else self._measured_elsewhere(whole[self.fitted :])
-        self.kept.forget()
+        for each in self.kept:
+            each.forget()
         self.tell(1.0)
         return validated(table, self.space, self.architectures[self.fitted :], held)
 
-    def _write(self, wanted: Sequence[Lowered]) -> list[Path]:
+    def _first_round(self, whole: Sequence[Path]) -> tuple[Profile, list[float]]:
+        """Measure blocks that networks use most and whole networks; return the table, and the networks' times."""
+        files = [*self._write(list(self.blocks.values()), _WRITTEN / 2, _WRITTEN), *whole]
+        references = reference_networks(self.folder)
+        end = _FIRST if self.effort.fresh else 1.0
+        readings, noise = self._time([*files, *references.values()], len(self.blocks), self.kept[0], _WRITTEN, end)
+        count = len(self.blocks)
+        best = [best_ms(each) for each in readings]
+        table = dataclasses.replace(
+            self._blank(noise), reference=dict(zip(references, best[len(files) :], strict=True))
+        )
+        return self._with(table, dict(zip(self.blocks, readings, strict=False))), best[count : len(files)]
+
+    def _second_round(self, table: Profile, keys: Sequence[str]) -> Profile:
+        """Measure the blocks whose estimates would err most."""
+        files = self._write([self.variants[key] for key in keys], _FIRST, _FIRST)
+        readings, _ = self._time(files, len(files), self.kept[1], _FIRST, _TIMED)
+        return self._with(table, dict(zip(keys, readings, strict=True)))
+
+    def _with(self, table: Profile, readings: Mapping[str, Readings]) -> Profile:
+        """Return the table with more entries, and what estimates the others fitted to all."""
+        entries = {**table.entries, **{key: best_ms(each) for key, each in readings.items()}}
+        kernels = fit_by_kind(self.variants, entries)
+        model = (
+            BlockModel(single_blocks(self.variants), entries, kernels) if len(entries) < len(self.variants) else None
+        )
+        return dataclasses.replace(
+            table,
+            entries=entries,
+            readings={**table.readings, **{key: summary(each) for key, each in readings.items()}},
+            kernels=kernels,
+            scales=model.scales if model is not None else {},
+        )
+
+    def _write(self, wanted: Sequence[Lowered], begin: float, end: float) -> list[Path]:
         """Write an ONNX file of each; files of an interrupted profile serve again."""
         folder = self.folder / _FILES
         folder.mkdir(exist_ok=True)
@@ -160,35 +196,29 @@ class _Build:
             if not path.exists():
                 write_network(lowered, path.with_suffix(".new")).replace(path)
             paths.append(path)
-            self.tell(_WRITTEN * (number + 1) / len(wanted))
+            self.tell(begin + (end - begin) * (number + 1) / len(wanted))
         return paths
 
-    def _time(self, files: Sequence[Path]) -> tuple[list[Readings], dict[str, float], Noise]:
-        names = reference_networks(self.folder)
-        begin, end = _WRITTEN, _TIMED if self.effort.fresh else 1.0
-        readings, noise = self.target.time(
-            [*files, *names.values()],
-            self.effort.protocol,
-            lambda share: self.tell(begin + (end - begin) * share),
-            (_OPENED - begin) / (end - begin),
-            self.kept,
-            len(self.blocks),
+    def _time(
+        self, files: Sequence[Path], blocks: int, kept: Kept, begin: float, end: float
+    ) -> tuple[list[Readings], Noise]:
+        busy = Busy()
+        found = self.target.time(
+            files, self.effort.protocol, lambda share: self.tell(begin + (end - begin) * share), _OPENING, kept, blocks
         )
-        references = dict(zip(names, map(best_ms, readings[len(files) :]), strict=True))
-        return readings[: len(files)], references, noise
+        self.busy_cores = max(self.busy_cores, busy.cores)
+        self._check_quiet(found[1], kept)
+        return found
 
-    def _check_quiet(self, noise: Noise, busy: Busy) -> None:
+    def _check_quiet(self, noise: Noise, kept: Kept) -> None:
         if not self.effort.strict:
             return
-        if noise.sentence:
-            self.kept.forget()
-            raise ProfileError(f"{noise.sentence}; no profile was written.")
-        if busy.cores > self.effort.protocol.busy_cores:
-            self.kept.forget()
-            raise ProfileError(
-                f"other processes used {busy.cores:.1f} cores while this machine was measured; no profile was "
-                "written: measure again when it is idle."
-            )
+        said = f"{noise.sentence}; " if noise.sentence else ""
+        if self.busy_cores > self.effort.protocol.busy_cores:
+            said += f"other processes used {self.busy_cores:.1f} cores while this machine was measured; "
+        if said:
+            kept.forget()
+            raise ProfileError(f"{said}no profile was written: measure again when the machine is idle.")
 
     def _measured_elsewhere(self, files: Sequence[Path]) -> list[float]:
         found = measure_in_fresh_process(
@@ -196,13 +226,13 @@ class _Build:
         )
         return [each.latency_ms for each in found]
 
-    def _blank(self, noise: Noise, busy_cores: float) -> Profile:
+    def _blank(self, noise: Noise) -> Profile:
         facts = self.target.facts()
         return Profile(
             **facts,
             space=facts_of(self.space),
             protocol=self.effort.to_json(),
-            noise={**noise.to_json(), "busy_cores": round(busy_cores, 2)},
+            noise={**noise.to_json(), "busy_cores": round(self.busy_cores, 2)},
             entries={},
             kernels={},
             correction={},

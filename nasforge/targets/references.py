@@ -20,6 +20,8 @@ REFUSED: Final = 0.15
 """Shares by which a reference may be off before the profile is called stale, and refused."""
 CHECKING: Final = Protocol(runs=8, visit_ms=8.0, warm_up=3)
 CHECKS: Final = 12
+SHORTEST_SECONDS: Final = 0.1
+"""The system counts in hundredths of a second: of shorter times nothing can be said."""
 CHECK_PAUSE_SECONDS: Final = 0.15
 
 
@@ -50,7 +52,7 @@ class Busy:
     def cores(self) -> float:
         """Mean number of cores that others used; 0 where the system does not tell."""
         now, elapsed = _busy_seconds(), time.monotonic() - self._wall
-        if now is None or self._begun is None or elapsed <= 0.0:
+        if now is None or self._begun is None or elapsed < SHORTEST_SECONDS:
             return 0.0
         return max(0.0, (now - self._begun - (time.process_time() - self._own)) / elapsed)
 

@@ -15,6 +15,7 @@ from nasforge.errors import TargetError, UsageError
 from nasforge.hardware import roofline
 from nasforge.hardware.block_table import (
     METRIC,
+    BlockTable,
     corrected_cost,
     error_sentence,
     fit_correction,
@@ -177,5 +178,7 @@ class TorchCuda(Target):
             )
         truth = [each.latency_ms for each in measured]
         fitted = fitted_of(len(networks), FITTED, HELD_OUT)
-        table = dataclasses.replace(blank, correction=fit_correction(blank, networks[:fitted], truth[:fitted]))
+        table = dataclasses.replace(
+            blank, correction=fit_correction(BlockTable(blank, space), networks[:fitted], truth[:fitted])
+        )
         return validated(table, space, chosen[fitted:], truth[fitted:])

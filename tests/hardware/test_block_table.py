@@ -63,9 +63,11 @@ def test_the_fit_recovers_factors_that_differ_by_kind(space):
     lowered = [space.lower(architecture) for architecture in architectures]
     truth = []
     for graph in lowered:
-        _, sums = tables.features(profile, graph)
+        _, sums = tables.BlockTable(profile, space).features(graph)
         truth.append(sum(truth_of.get(group, 1.0) * value for group, value in sums.items()))
-    fitted = dataclasses.replace(profile, correction=tables.fit_correction(profile, lowered[::3], truth[::3]))
+    fitted = dataclasses.replace(
+        profile, correction=tables.fit_correction(tables.BlockTable(profile, space), lowered[::3], truth[::3])
+    )
     cost = tables.corrected_cost(fitted, space)
     relative = np.asarray([cost(a) for a in architectures]) / truth - 1.0
     assert np.abs(relative).max() < 0.08  # priors hold a little
@@ -74,15 +76,16 @@ def test_the_fit_recovers_factors_that_differ_by_kind(space):
 
 
 def test_with_no_networks_the_table_stays_as_it_is(space):
-    correction = tables.fit_correction(profile_of(space), [], [])
+    correction = tables.fit_correction(tables.BlockTable(profile_of(space), space), [], [])
     assert correction == {"offset": 0.0, "per_block": 0.0, "factor": 1.0, "factors": {}}
 
 
 def test_one_network_moves_the_factor_without_making_others_absurd(space):
     profile = profile_of(space)
     graph = space.lower(space.largest())
-    total = sum(tables.features(profile, graph)[1].values())
-    correction = tables.fit_correction(profile, [graph], [2.0 * total])
+    table = tables.BlockTable(profile, space)
+    total = sum(table.features(graph)[1].values())
+    correction = tables.fit_correction(table, [graph], [2.0 * total])
     fitted = dataclasses.replace(profile, correction=correction)
     assert tables.corrected_cost(fitted, space)(space.largest()) == pytest.approx(2.0 * total, rel=0.05)
     assert all(0.3 < factor < 4.0 for factor in correction["factors"].values())

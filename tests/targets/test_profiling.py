@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
 from nasforge.errors import ProfileError, TargetError
-from nasforge.hardware.device import this_cpu
 from nasforge.hardware.predictor import agreement, intervals
 from nasforge.hardware.profile import checksum, read_profile, write_profile
 from nasforge.targets import fresh, ort_target, profiling, references, timing
@@ -16,7 +18,7 @@ from nasforge.targets.blocks import write_network
 from nasforge.targets.ort_cpu import OrtCpu
 from nasforge.targets.ort_int8 import OrtInt8
 from nasforge.targets.profiling import TO_KEEP
-from nasforge.targets.references import Busy, Check, check_references
+from nasforge.targets.references import Busy, check_references
 from nasforge.targets.timing import Kept, Noise, Protocol, time_interleaved
 
 QUIET = {"gate": 99.0, "busy_cores": 99.0}
@@ -164,9 +166,22 @@ def test_a_slow_moment_does_not_condemn_a_profile(monkeypatch):
     assert check_references({"a": lambda: None}, {"a": 1.0}, "mine").warning == ""
 
 
-def test_others_on_the_processor_are_seen():
-    assert Check(0.5, 0.0).warning.startswith("stale")
-    assert 0.0 <= Busy().cores <= (this_cpu().cores + 1)
+def test_others_on_the_processor_are_counted_and_this_process_is_not(monkeypatch):
+    for name, values in (("process_time", [1.0, 2.0]), ("monotonic", [10.0, 12.0])):
+        monkeypatch.setattr(references.time, name, iter(values).__next__)
+    monkeypatch.setattr(references, "_busy_seconds", iter([100.0, 104.0]).__next__)
+    busy = Busy()
+    assert busy.cores == pytest.approx((104.0 - 100.0 - 1.0) / 2.0)
+
+
+def test_a_busy_neighbour_is_seen():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as spinning:
+        try:
+            busy = Busy()
+            time.sleep(1.0)
+            assert busy.cores > 0.1
+        finally:
+            spinning.kill()
 
 
 @pytest.fixture
