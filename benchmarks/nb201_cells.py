@@ -78,6 +78,8 @@ def load(space: SearchSpace) -> tuple[npt.NDArray[np.int16], dict[tuple[str, int
     rows = np.asarray([space.choices[0].labels.index(name) for name in names])[operations].astype(np.int16)
     with np.load(data_file("nb201/latency.npz"), allow_pickle=False) as file:
         columns = {
-            (card, batch): file[f"{column}_{batch}"].astype(float) for card, column in CARDS.items() for batch in BATCHES
+            (card, batch): file[f"{column}_{batch}"].astype(float)
+            for card, column in CARDS.items()
+            for batch in BATCHES
         }
     return rows, columns

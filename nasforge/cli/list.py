@@ -51,6 +51,7 @@ def _profiles() -> dict[str, str]:
     """Return shipped profiles with their distribution, and those measured here with what they are of."""
     from importlib import resources
 
+    from nasforge.hardware.card_profile import describe_shipped
     from nasforge.hardware.profile import cache_folder, describe_profile
 
     found = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
@@ -59,7 +60,8 @@ def _profiles() -> dict[str, str]:
     except ModuleNotFoundError:
         return found
     shipped = (file.name for file in sorted(files.iterdir(), key=str) if file.name.endswith(".json"))
-    return {**dict.fromkeys((name.removesuffix(".json") for name in shipped), "nasforge"), **found}
+    named = dict.fromkeys((name.removesuffix(".json") for name in shipped), "nasforge")
+    return {**named, **describe_shipped(), **found}
 
 
 def _common(reasons: Iterable[str | None]) -> str | None:

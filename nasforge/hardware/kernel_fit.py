@@ -22,12 +22,42 @@ NOISE: Final = 0.02
 """Assumed relative error of a measured network; it sets how strongly the starting assumptions hold."""
 HOST: Final = 0.25
 """Assumed spread of the logarithm of how fast hosts dispatch."""
-_START: Final = {"launch_ms": 0.05, "arithmetic": 0.4, "memory": 0.6, "half_outputs": 1e4, "sharpness": 4.0}
-_SPREAD: Final = {"launch_ms": 0.7, "arithmetic": 0.7, "memory": 0.5, "half_outputs": 2.0, "sharpness": 0.5}
-_LEAST: Final = {"launch_ms": 1e-3, "arithmetic": 0.005, "memory": 0.02, "half_outputs": 1.0, "sharpness": 1.0}
-_MOST: Final = {"launch_ms": 1.0, "arithmetic": 1.0, "memory": 1.0, "half_outputs": 1e7, "sharpness": 32.0}
+_START: Final = {
+    "launch_ms": 0.05,
+    "arithmetic": 0.4,
+    "memory": 0.6,
+    "call_ms": 0.5,
+    "half_outputs": 1e4,
+    "sharpness": 4.0,
+}
+_SPREAD: Final = {
+    "launch_ms": 0.7,
+    "arithmetic": 0.7,
+    "memory": 0.5,
+    "call_ms": 1.0,
+    "half_outputs": 1.0,
+    "sharpness": 0.5,
+}
+_LEAST: Final = {
+    "launch_ms": 1e-3,
+    "arithmetic": 0.005,
+    "memory": 0.02,
+    "call_ms": 0.01,
+    "half_outputs": 1.0,
+    "sharpness": 1.0,
+}
+_MOST: Final = {
+    "launch_ms": 1.0,
+    "arithmetic": 1.0,
+    "memory": 1.0,
+    "call_ms": 10.0,
+    "half_outputs": 6e4,
+    "sharpness": 32.0,
+}
 _TABLES: Final = ("launch_ms", "arithmetic", "memory")
-_SCALARS: Final = ("half_outputs", "sharpness")
+_SCALARS: Final = ("call_ms", "half_outputs", "sharpness")
+_CALL: Final = len(_TABLES) * len(KINDS) + _SCALARS.index("call_ms")
+"""Place of `call_ms` among the logarithms that are fitted; the launches come first."""
 
 
 @final
@@ -40,7 +70,8 @@ class Networks:
 
     def latency_ms(self, model: KernelModel, batch: int, launch_factor: float = 1.0) -> Floats:
         """Return the modelled milliseconds of each network, shape (networks,)."""
-        result: Floats = self.counts @ model.milliseconds(self.work, batch, launch_factor)
+        once = launch_factor * model.call_ms
+        result: Floats = once + self.counts @ model.milliseconds(self.work, batch, launch_factor)
         return result
 
 
@@ -65,7 +96,10 @@ class Readings:
 @final
 @dataclass(frozen=True, slots=True)
 class KernelFit:
-    """A fitted model, and by which factor each sitting's host dispatched slower than the model's (geometric mean 1)."""
+    """A fitted model, and the factor by which each sitting's host dispatched slower than the model's.
+
+    The mean of their logarithms, weighted by how much latencies follow the host, is 0.
+    """
 
     model: KernelModel
     launch_factors: Mapping[str, float]
@@ -116,11 +150,19 @@ def fit_kernel_model(card: Card, readings: Sequence[Readings]) -> KernelFit:
     bounds = (np.append(least, np.full(hosts, -2.0)), np.append(most, np.full(hosts, 2.0)))
     found = least_squares(residuals, np.append(start, np.zeros(hosts)), bounds=bounds, x_scale="jac", max_nfev=80)
     theta = np.asarray(found.x, dtype=float)
-    mean = float(theta[len(start) :].mean())
-    theta[: len(KINDS)] += mean  # launches come first
+    model, factors = _unpacked(card, theta, hosts)
+    weights = [_dispatch_share(model, each, factor) for each, factor in zip(readings, factors, strict=True)]
+    mean = float(np.average(theta[len(start) :], weights=weights))
+    theta[[*range(len(KINDS)), _CALL]] += mean
     theta[len(start) :] -= mean
     model, factors = _unpacked(card, theta, hosts)
     return KernelFit(model, {each.name: factor for each, factor in zip(readings, factors, strict=True)})
+
+
+def _dispatch_share(model: KernelModel, each: Readings, factor: float) -> float:
+    """Return by how much a sitting's latencies follow its host: the elasticity to dispatch, from 0 to 1."""
+    slower, now = (each.networks.latency_ms(model, each.batch, factor * change).mean() for change in (1.01, 1.0))
+    return float(max(slower / now - 1.0, 1e-6) / 0.01)
 
 
 def _laid_out(values: Mapping[str, float]) -> Floats:

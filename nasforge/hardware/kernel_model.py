@@ -84,7 +84,9 @@ def work_of(nodes: Iterable[tuple[Operator, Types]]) -> Work:
             weights = 4.0 * leaf.params(types)
             rows.append((number, KINDS.index(kind), operations, moved, weights, result.size))
     columns = np.asarray(rows, dtype=float).reshape(-1, 6).T
-    return Work(columns[0].astype(np.int64), columns[1].astype(np.int64), *columns[2:], nodes=count)
+    operations, moved_bytes, weight_bytes, outputs = columns[2:]
+    places = columns[:2].astype(np.int64)
+    return Work(places[0], places[1], operations, moved_bytes, weight_bytes, outputs, count)
 
 
 @final
@@ -97,6 +99,7 @@ class KernelModel:
         launch_ms: host milliseconds to dispatch one kernel, by kind.
         arithmetic: share of the peak rate that kernels with enough outputs reach, by kind.
         memory: share of the bandwidth that kernels reach, by kind.
+        call_ms: host milliseconds that every network costs once, for its call and for waiting for its end.
         half_outputs: outputs of a kernel at which it reaches half of `arithmetic`.
         sharpness: p of the norm that stands for the larger of two times; infinite would be the larger itself.
     """
@@ -105,12 +108,13 @@ class KernelModel:
     launch_ms: Mapping[str, float]
     arithmetic: Mapping[str, float]
     memory: Mapping[str, float]
+    call_ms: float
     half_outputs: float
     sharpness: float
 
-    def node_ms(self, op: Operator, inputs: Types, batch: int = 1) -> float:
+    def node_ms(self, op: Operator, inputs: Types, batch: int = 1, launch_factor: float = 1.0) -> float:
         """Return the modelled milliseconds of one operator for a whole batch; 0 for an input."""
-        return float(self.milliseconds(work_of([(op, inputs)]), batch)[0]) if inputs else 0.0
+        return float(self.milliseconds(work_of([(op, inputs)]), batch, launch_factor)[0]) if inputs else 0.0
 
     def milliseconds(self, work: Work, batch: int, launch_factor: float = 1.0) -> Floats:
         """Return the milliseconds of each node, shape (nodes,).
@@ -137,6 +141,7 @@ class KernelModel:
             "launch_ms": dict(self.launch_ms),
             "arithmetic": dict(self.arithmetic),
             "memory": dict(self.memory),
+            "call_ms": self.call_ms,
             "half_outputs": self.half_outputs,
             "sharpness": self.sharpness,
         }
@@ -160,9 +165,9 @@ def make_model(card: Card, coefficients: Mapping[str, Any]) -> KernelModel:
     for name in ("launch_ms", "arithmetic", "memory"):
         table = {kind: float(value) for kind, value in coefficients[name].items()}
         tables.append({kind: table.get(kind, table["other"]) for kind in KINDS})
-    half, sharpness = float(coefficients["half_outputs"]), float(coefficients["sharpness"])
-    values: Sequence[float] = [half, sharpness, *(value for table in tables for value in table.values())]
+    scalars = [float(coefficients[name]) for name in ("call_ms", "half_outputs", "sharpness")]
+    values: Sequence[float] = [*scalars, *(value for table in tables for value in table.values())]
     if not all(0.0 < value < float("inf") for value in values):
         raise ValueError("a coefficient is not positive")
     launch, arithmetic, memory = tables
-    return KernelModel(card, launch, arithmetic, memory, half, sharpness)
+    return KernelModel(card, launch, arithmetic, memory, *scalars)

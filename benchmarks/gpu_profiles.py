@@ -1,0 +1,199 @@
+"""Fits the kernel models of two GPUs to published latencies, and says how well they predict networks held out.
+
+    NASFORGE_DATA=DIR python benchmarks/gpu_profiles.py [--quick] [--write]
+
+Measurements are HELP's: FBNet's space (5,000 networks, batch 1, 32, 64) and NAS-Bench-201 (all cells, batch 1, 32,
+256), both in PyTorch, layer by layer. One model for each card is fitted to all six sittings at once, on FITTED networks
+of each table; every other network is held out. Each sitting has a factor on dispatch of its own ("own host"), which a
+user's host has not: "as shipped" is without it. FBNet's latencies spread by 6 to 12 % only, so shares within 10 % say
+little there; beside them stand the spread, and the Spearman of the least squares of a free coefficient for each choice
+and option, fitted on four fifths of the table: no additive model of these choices can be expected to do better, and
+what is left is mostly the measurement's noise. `--write` puts the coefficients into `hardware_profiles/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import fbnet
+import nb201_cells
+import numpy as np
+from numpy.typing import NDArray
+from record import ROOT, command, record
+from scipy import stats
+
+from nasforge.hardware import roofline
+from nasforge.hardware.card_profile import CardProfile, file_name
+from nasforge.hardware.kernel_fit import KernelFit, Readings, accuracy, fit_kernel_model, networks_of
+from nasforge.hardware.kernel_model import KernelModel
+from nasforge.space import SearchSpace
+
+FITTED: Final = 1000
+SEED: Final = 4
+RUNTIME: Final = "PyTorch, layer by layer (nothing fused), float32"
+CARDS: Final = tuple(nb201_cells.CARDS)
+HEADER: Final = (
+    "card", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
+    "spread of the table", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients", "of MACs",
+)  # fmt: skip
+TRANSFER_HEADER: Final = (
+    "card", "fitted on", "predicted", "batch", "networks", "Spearman", "within 10 %", "RMSPE", "bias",
+    "spread of the table",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """Networks of one space, and their latencies by card and batch."""
+
+    name: str
+    origin: str
+    space: SearchSpace
+    rows: NDArray[np.int16]
+    latency_ms: Mapping[tuple[str, int], NDArray[np.float64]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="60 networks of each table fitted")
+    parser.add_argument("--write", action="store_true", help="write hardware_profiles/gpu-*.json")
+    given = parser.parse_args()
+    tables, rows, details = [fbnet_table(), nb201_table()], [], {}
+    for card in CARDS:
+        profile = fitted(card, tables, 60 if given.quick else FITTED)
+        rows += [row(profile, each) for each in profile.validation]
+        details[card] = profile.to_json()
+        if given.write:
+            text = json.dumps(profile.to_json(), indent=1) + "\n"
+            (ROOT / "hardware_profiles" / file_name(card)).write_text(text, encoding="utf-8")
+    end = "_quick" if given.quick else ""
+    facts = {"seed": SEED, "source": "latency tables of HELP"}
+    record(f"gpu_profiles{end}", HEADER, rows, {**facts, "profiles": details})
+    pairs = [(tables[0], tables[1]), (tables[1], tables[0])]
+    moved = [each for card in CARDS for pair in pairs for each in transfer(card, *pair, 60 if given.quick else FITTED)]
+    record(f"gpu_profiles_transfer{end}", TRANSFER_HEADER, moved, facts)
+
+
+def fbnet_table() -> Table:
+    table = fbnet.read_table()
+    columns = {
+        (card, batch): table.latency_ms[f"{column}_{batch}"]
+        for card, column in nb201_cells.CARDS.items()
+        for batch in (1, 32, 64)
+    }
+    origin = "HELP (Lee et al. 2021): 5,000 FBNet networks at 32 pixels"
+    return Table("fbnet", origin, table.space, table.decisions, columns)
+
+
+def nb201_table() -> Table:
+    space = nb201_cells.measured_space()
+    rows, columns = nb201_cells.load(space)
+    return Table("nb201", "HELP (Lee et al. 2021): all 15,625 NAS-Bench-201 cells", space, rows, columns)
+
+
+def fitted(card: str, tables: list[Table], count: int) -> CardProfile:
+    """Fit all tables together and validate on what is left of them."""
+    orders = {table.name: np.random.default_rng(SEED).permutation(len(table.rows)) for table in tables}
+    readings = [each for table in tables for each in sittings(table, card, orders[table.name][:count])]
+    fit = fit_kernel_model(roofline.card(card), readings)
+    held_out = [each for table in tables for each in validation(table, card, fit, orders[table.name], count)]
+    sources = [
+        {
+            "table": table.name, "batch": batch, "networks": count, "origin": table.origin,
+            "launch_factor": fit.launch_factors[f"{table.name}, batch {batch}"],
+        }
+        for table in tables for batch in batches(table, card)
+    ]  # fmt: skip
+    return CardProfile(
+        card, fit.model, RUNTIME, sources, held_out, command(), datetime.now(tz=UTC).isoformat(timespec="seconds")
+    )
+
+
+def batches(table: Table, card: str) -> list[int]:
+    return [batch for name, batch in table.latency_ms if name == card]
+
+
+def sittings(table: Table, card: str, chosen: NDArray[np.int64]) -> Iterator[Readings]:
+    networks = networks_of(table.space.lower(table.space.from_decisions(row)) for row in table.rows[chosen])
+    for batch in batches(table, card):
+        yield Readings(f"{table.name}, batch {batch}", networks, batch, table.latency_ms[card, batch][chosen])
+
+
+def validation(
+    table: Table, card: str, fit: KernelFit, order: NDArray[np.int64], count: int
+) -> Iterator[dict[str, Any]]:
+    test = order[count:]
+    free = order[: len(order) * 4 // 5], order[len(order) * 4 // 5 :]
+    macs = table.space.cost("macs").batch(table.rows[test])
+    for batch in batches(table, card):
+        measured = table.latency_ms[card, batch]
+        factor = fit.launch_factors[f"{table.name}, batch {batch}"]
+        yield {
+            "table": table.name,
+            "batch": batch,
+            "as_shipped": accuracy(predicted(table, test, fit.model, batch, 1.0), measured[test]),
+            "own_host": accuracy(predicted(table, test, fit.model, batch, factor), measured[test]),
+            "spearman_of_free_coefficients": free_coefficients(table, measured, *free),
+            "correlation_of_neighbouring_residuals": neighbours(table, card, fit, batch),
+            "spearman_of_macs": float(stats.spearmanr(macs, measured[test]).statistic),
+        }
+
+
+def predicted(
+    table: Table, chosen: NDArray[np.int64], model: KernelModel, batch: int, factor: float
+) -> NDArray[np.float64]:
+    cost = table.space.additive("latency_ms_predicted", lambda op, types: model.node_ms(op, types, batch, factor))
+    return cost.batch(table.rows[chosen]) + factor * model.call_ms
+
+
+def neighbours(table: Table, card: str, fit: KernelFit, batch: int) -> float:
+    """Return how relative errors correlate from one row of the table to the next.
+
+    FBNet's rows are independent draws: what correlates there is the card's or host's state while it was measured.
+    """
+    factor, measured = fit.launch_factors[f"{table.name}, batch {batch}"], table.latency_ms[card, batch]
+    error = predicted(table, np.arange(len(table.rows)), fit.model, batch, factor) / measured - 1.0
+    return float(np.corrcoef(error[:-1], error[1:])[0, 1])
+
+
+def transfer(card: str, source: Table, other: Table, count: int) -> Iterator[list[Any]]:
+    """Fit one table only, and predict the other: a space of which nothing was measured."""
+    chosen, unseen = (
+        np.random.default_rng(SEED).permutation(len(table.rows))[:size]
+        for table, size in ((source, count), (other, 5000))
+    )
+    fit = fit_kernel_model(roofline.card(card), list(sittings(source, card, chosen)))
+    for batch in batches(other, card):
+        found = accuracy(predicted(other, unseen, fit.model, batch, 1.0), other.latency_ms[card, batch][unseen])
+        figures = [found[key] for key in ("spearman", "within_10_percent", "rmspe", "bias", "spread")]
+        yield [roofline.card(card).name, source.name, other.name, batch, round(found["n"]), *figures]
+
+
+def free_coefficients(
+    table: Table, measured: NDArray[np.float64], train: NDArray[np.int64], test: NDArray[np.int64]
+) -> float:
+    sizes = [len(choice.options) for choice in table.space.choices]
+    columns = [np.eye(size)[table.rows[:, place]] for place, size in enumerate(sizes)]
+    one_hot = np.concatenate([np.ones((len(measured), 1)), *columns], axis=1)
+    solution = np.linalg.lstsq(one_hot[train] / measured[train, None], np.ones(len(train)), rcond=None)[0]
+    return float(stats.spearmanr(one_hot[test] @ solution, measured[test]).statistic)
+
+
+def row(profile: CardProfile, found: Mapping[str, Any]) -> list[Any]:
+    own, shipped = found["own_host"], found["as_shipped"]
+    figures = [
+        own[key] for key in ("spearman", "explained", "within_5_percent", "within_10_percent", "rmspe", "spread")
+    ]
+    return [
+        profile.model.card.name, found["table"], found["batch"], round(own["n"]), *figures, shipped["spearman"],
+        shipped["rmspe"], found["spearman_of_free_coefficients"], found["spearman_of_macs"],
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
