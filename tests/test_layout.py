@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 

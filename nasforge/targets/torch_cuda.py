@@ -79,7 +79,7 @@ class TorchCuda(Target):
         """Return the model of the named card over the space; with a GPU, the roofline fitted to networks measured on it.
 
         Raises:
-            ProfileError: the shipped profile is damaged, the cached one is another machine's, or the cache cannot be written.
+            ProfileError: a shipped profile is damaged, a cached one another machine's, or the cache cannot be written.
         """
         if self.available() is None:
             return self._fitted(space, progress)
