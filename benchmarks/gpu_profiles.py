@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ import nb201_cells
 import numpy as np
 from numpy.typing import NDArray
 from record import ROOT, command, record
+from record import table as markdown
 from scipy import stats
 
 from nasforge.hardware import roofline
@@ -41,6 +43,11 @@ HEADER: Final = (
     "card", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
     "spread of the table", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients", "of MACs",
 )  # fmt: skip
+README_HEADER: Final = (
+    "profile", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
+    "spread", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients",
+)  # fmt: skip
+PROFILES: Final = ROOT / "hardware_profiles"
 TRANSFER_HEADER: Final = (
     "card", "fitted on", "predicted", "batch", "networks", "Spearman", "within 10 %", "RMSPE", "bias",
     "spread of the table",
@@ -63,20 +70,42 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="60 networks of each table fitted")
     parser.add_argument("--write", action="store_true", help="write hardware_profiles/gpu-*.json")
     given = parser.parse_args()
-    tables, rows, details = [fbnet_table(), nb201_table()], [], {}
+    tables, rows, details, profiles = [fbnet_table(), nb201_table()], [], {}, []
     for card in CARDS:
         profile = fitted(card, tables, 60 if given.quick else FITTED)
         rows += [row(profile, each) for each in profile.validation]
         details[card] = profile.to_json()
-        if given.write:
-            text = json.dumps(profile.to_json(), indent=1) + "\n"
-            (ROOT / "hardware_profiles" / file_name(card)).write_text(text, encoding="utf-8")
+        profiles.append(profile)
+    if given.write:
+        write(profiles)
     end = "_quick" if given.quick else ""
     facts = {"seed": SEED, "source": "latency tables of HELP"}
     record(f"gpu_profiles{end}", HEADER, rows, {**facts, "profiles": details})
     pairs = [(tables[0], tables[1]), (tables[1], tables[0])]
     moved = [each for card in CARDS for pair in pairs for each in transfer(card, *pair, 60 if given.quick else FITTED)]
     record(f"gpu_profiles_transfer{end}", TRANSFER_HEADER, moved, facts)
+
+
+def write(profiles: list[CardProfile]) -> None:
+    """Write the files of the package, and the table of its README between its marks."""
+    lines = []
+    for profile in profiles:
+        name = file_name(profile.card)
+        (PROFILES / name).write_text(json.dumps(profile.to_json(), indent=1) + "\n", encoding="utf-8")
+        lines += [[f"`{name}`", *cells] for cells in map(readme_cells, profile.validation)]
+    page = (PROFILES / "README.md").read_text(encoding="utf-8")
+    between = f"\\1\n{markdown(README_HEADER, lines)}\n\n\\2"
+    page = re.sub(r"(<!-- fitted -->\n).*?(<!-- end -->)", between, page, flags=re.DOTALL)
+    (PROFILES / "README.md").write_text(page, encoding="utf-8")
+
+
+def readme_cells(row: Mapping[str, Any]) -> list[str]:
+    own, shipped = row["own_host"], row["as_shipped"]
+    shares = [f"{own[key]:.1%}" for key in ("within_5_percent", "within_10_percent", "rmspe", "spread")]
+    return [
+        row["table"], str(row["batch"]), f"{own['n']:,.0f}", f"{own['spearman']:.3f}", f"{own['explained']:.3f}", *shares,
+        f"{shipped['spearman']:.3f}", f"{shipped['rmspe']:.1%}", f"{row['spearman_of_free_coefficients']:.3f}",
+    ]  # fmt: skip
 
 
 def fbnet_table() -> Table:

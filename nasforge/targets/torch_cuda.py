@@ -76,7 +76,7 @@ class TorchCuda(Target):
         return cuda_provider_missing()
 
     def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
-        """Return the model of the named card over the space; with a GPU, the roofline fitted to networks measured on it.
+        """Return the model of the named card over the space; with a GPU, the roofline fitted to it.
 
         Raises:
             ProfileError: a shipped profile is damaged, a cached one another machine's, or the cache cannot be written.
