@@ -107,7 +107,7 @@ def test_without_the_package_of_profiles_there_is_none(monkeypatch):
 
 def test_damaged_files_are_named_and_do_not_break_the_list(monkeypatch):
     monkeypatch.setattr(card_profile, "shipped_cards", lambda: {"gtx1080ti": "{", "t4": "{}"})
-    with pytest.raises(ProfileError, match="gpu-gtx1080ti.json' is no JSON"):
+    with pytest.raises(ProfileError, match=r"gpu-gtx1080ti\.json' is no JSON"):
         shipped_profile("gtx1080ti")
     found = describe_shipped()
     assert "no JSON" in found["gpu-gtx1080ti"]
