@@ -7,7 +7,8 @@ Measurements are HELP's: FBNet's space (5,000 networks, batch 1, 32, 64) and NAS
 of each table; every other network is held out. Each sitting has a factor on dispatch of its own ("own host"), which a
 user's host has not: "as shipped" is without it. FBNet's latencies spread by 6 to 12 % only, so shares within 10 % say
 little there; beside them stand the spread, and the Spearman of the least squares of a free coefficient for each choice
-and option, each fifth of the table predicted by the other four: little more can be had from a sum over the choices. `--write` puts the coefficients into `hardware_profiles/`.
+and option, each fifth of the table predicted by the other four: little more can be had from a sum over the choices.
+`--write` puts the coefficients into `hardware_profiles/`.
 """
 
 from __future__ import annotations
@@ -69,20 +70,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="60 networks of each table fitted")
     parser.add_argument("--write", action="store_true", help="write hardware_profiles/gpu-*.json")
     given = parser.parse_args()
+    if given.quick and given.write:
+        parser.error("--quick fits too few networks to be shipped; leave it or --write away")
     tables, rows, details, profiles = [fbnet_table(), nb201_table()], [], {}, []
     for card in CARDS:
         profile = fitted(card, tables, 60 if given.quick else FITTED)
         rows += [row(profile, each) for each in profile.validation]
         details[card] = profile.to_json()
         profiles.append(profile)
-    if given.write:
-        write(profiles)
     end = "_quick" if given.quick else ""
     facts = {"seed": SEED, "source": "latency tables of HELP"}
     record(f"gpu_profiles{end}", HEADER, rows, {**facts, "profiles": details})
     pairs = [(tables[0], tables[1]), (tables[1], tables[0])]
     moved = [each for card in CARDS for pair in pairs for each in transfer(card, *pair, 60 if given.quick else FITTED)]
     record(f"gpu_profiles_transfer{end}", TRANSFER_HEADER, moved, facts)
+    if given.write:
+        write(profiles)
 
 
 def write(profiles: list[CardProfile]) -> None:

@@ -49,10 +49,14 @@ def test_the_errors_stated_in_a_file_are_those_of_its_coefficients(benchmark, ta
 
 @pytest.mark.slow
 def test_the_benchmark_runs_to_its_end(tmp_path):
-    code = "import runpy, sys; sys.argv = ['x', '--quick']; import record; record.RESULTS = __import__('pathlib').Path(OUT)\n"
-    code += "runpy.run_path('benchmarks/gpu_profiles.py', run_name='__main__')"
+    code = (
+        "import pathlib, record, runpy, sys\n"
+        f"record.RESULTS = pathlib.Path({str(tmp_path)!r})\n"
+        "sys.argv = ['gpu_profiles.py', '--quick']\n"
+        "runpy.run_path('benchmarks/gpu_profiles.py', run_name='__main__')"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code.replace("OUT", repr(str(tmp_path)))],
+        [sys.executable, "-c", code],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
         capture_output=True,
