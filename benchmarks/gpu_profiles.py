@@ -41,7 +41,7 @@ RUNTIME: Final = "PyTorch, layer by layer (nothing fused), float32"
 CARDS: Final = tuple(nb201_cells.CARDS)
 HEADER: Final = (
     "card", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
-    "spread of the table", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients", "of MACs",
+    "spread of the table", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients", "of the roofline", "of MACs",
 )  # fmt: skip
 README_HEADER: Final = (
     "profile", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
@@ -159,7 +159,7 @@ def validation(
     table: Table, card: str, fit: KernelFit, order: NDArray[np.int64], count: int
 ) -> Iterator[dict[str, Any]]:
     test = order[count:]
-    macs = table.space.cost("macs").batch(table.rows[test])
+    macs, device = table.space.cost("macs").batch(table.rows[test]), roofline.card(card)
     for batch in batches(table, card):
         measured = table.latency_ms[card, batch]
         factor = fit.launch_factors[f"{table.name}, batch {batch}"]
@@ -170,7 +170,8 @@ def validation(
             "own_host": accuracy(predicted(table, test, fit.model, batch, factor), measured[test]),
             "spearman_of_free_coefficients": free_coefficients(table, measured, order, count),
             "correlation_of_neighbouring_residuals": neighbours(table, card, fit, batch),
-            "spearman_of_macs": float(stats.spearmanr(macs, measured[test]).statistic),
+            "spearman_of_roofline": spearman(roofline_ms(table, test, device, batch), measured[test]),
+            "spearman_of_macs": spearman(macs, measured[test]),
         }
 
 
@@ -204,6 +205,15 @@ def transfer(card: str, source: Table, other: Table, count: int) -> Iterator[lis
         yield [roofline.card(card).name, source.name, other.name, batch, round(found["n"]), *figures]
 
 
+def roofline_ms(table: Table, chosen: NDArray[np.int64], device: roofline.Card, batch: int) -> NDArray[np.float64]:
+    cost = table.space.additive("ms", lambda op, types: roofline.node_ms(device, op, types, batch, fused=False))
+    return cost.batch(table.rows[chosen])
+
+
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    return float(stats.spearmanr(first, second).statistic)
+
+
 def free_coefficients(table: Table, measured: NDArray[np.float64], order: NDArray[np.int64], count: int) -> float:
     """Return the Spearman of the held-out rows, each predicted by the least squares of the other four fifths."""
     columns = [np.eye(len(choice.options))[table.rows[:, place]] for place, choice in enumerate(table.space.choices)]
@@ -213,7 +223,7 @@ def free_coefficients(table: Table, measured: NDArray[np.float64], order: NDArra
         others = np.setdiff1d(order, fold)
         rows = one_hot[others] / measured[others, None]
         guesses[fold] = one_hot[fold] @ np.linalg.lstsq(rows, np.ones(len(others)), rcond=None)[0]
-    return float(stats.spearmanr(guesses[order[count:]], measured[order[count:]]).statistic)
+    return spearman(guesses[order[count:]], measured[order[count:]])
 
 
 def row(profile: CardProfile, found: Mapping[str, Any]) -> list[Any]:
@@ -223,7 +233,7 @@ def row(profile: CardProfile, found: Mapping[str, Any]) -> list[Any]:
     ]
     return [
         profile.model.card.name, found["table"], found["batch"], round(own["n"]), *figures, shipped["spearman"],
-        shipped["rmspe"], found["spearman_of_free_coefficients"], found["spearman_of_macs"],
+        shipped["rmspe"], found["spearman_of_free_coefficients"], found["spearman_of_roofline"], found["spearman_of_macs"],
     ]  # fmt: skip
 
 

@@ -72,10 +72,10 @@ def _fitted(space: SearchSpace, profile: CardProfile, batch: int) -> LatencyPred
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
-    found = row["as_shipped"]
+    found, host = row["as_shipped"], row["own_host"]
     return (
         f"{row['table']} Spearman {found['spearman']:.3f}, {found['within_10_percent']:.0%} of {found['n']:.0f} within "
-        f"10 % (they spread by {found['spread']:.0%})"
+        f"10 % ({host['within_10_percent']:.0%} if the host's speed were known; they spread by {found['spread']:.0%})"
     )
 
 
