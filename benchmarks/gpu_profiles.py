@@ -41,7 +41,8 @@ RUNTIME: Final = "PyTorch, layer by layer (nothing fused), float32"
 CARDS: Final = tuple(nb201_cells.CARDS)
 HEADER: Final = (
     "card", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
-    "spread of the table", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients", "of the roofline", "of MACs",
+    "spread of the table", "Spearman as shipped", "RMSPE as shipped", "Spearman, free coefficients", "of the roofline",
+    "of MACs",
 )  # fmt: skip
 README_HEADER: Final = (
     "profile", "table", "batch", "held out", "Spearman", "explained variance", "within 5 %", "within 10 %", "RMSPE",
@@ -233,7 +234,7 @@ def row(profile: CardProfile, found: Mapping[str, Any]) -> list[Any]:
     ]
     return [
         profile.model.card.name, found["table"], found["batch"], round(own["n"]), *figures, shipped["spearman"],
-        shipped["rmspe"], found["spearman_of_free_coefficients"], found["spearman_of_roofline"], found["spearman_of_macs"],
+        shipped["rmspe"], *(found[f"spearman_of_{other}"] for other in ("free_coefficients", "roofline", "macs")),
     ]  # fmt: skip
 
 
