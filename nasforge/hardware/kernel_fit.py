@@ -13,6 +13,7 @@ from typing import Any, Final, final
 import numpy as np
 from scipy.optimize import least_squares
 
+from nasforge.errors import ProfileError
 from nasforge.hardware.kernel_model import KINDS, Floats, KernelModel, Work, make_model, work_of
 from nasforge.hardware.predictor import agreement
 from nasforge.hardware.roofline import Card
@@ -134,7 +135,11 @@ def fit_kernel_model(card: Card, readings: Sequence[Readings]) -> KernelFit:
     Args:
         card: published figures, on which efficiencies are shares.
         readings: the sittings.
+
+    Raises:
+        ProfileError: no sitting, two of one name, or latencies that are not positive or not one for each network.
     """
+    _check(readings)
     start, spread, least, most = (_laid_out(values) for values in (_START, _SPREAD, _LEAST, _MOST))
     start, least, most = np.log(start), np.log(least), np.log(most)
     hosts = len(readings)
@@ -157,6 +162,22 @@ def fit_kernel_model(card: Card, readings: Sequence[Readings]) -> KernelFit:
     theta[len(start) :] -= mean
     model, factors = _unpacked(card, theta, hosts)
     return KernelFit(model, {each.name: factor for each, factor in zip(readings, factors, strict=True)})
+
+
+def _check(readings: Sequence[Readings]) -> None:
+    names = [each.name for each in readings]
+    if not readings or len(set(names)) < len(names):
+        raise ProfileError(f"a card was to be fitted to the sittings {names}; expected at least one, each named once.")
+    for each in readings:
+        if each.latency_ms.shape != (len(each.networks.counts),):
+            raise ProfileError(
+                f"sitting '{each.name}' has latencies of shape {each.latency_ms.shape} for "
+                f"{len(each.networks.counts)} networks; expected one for each."
+            )
+        if not (np.isfinite(each.latency_ms).all() and (each.latency_ms > 0.0).all()):
+            raise ProfileError(
+                f"sitting '{each.name}' has latencies that are no number above 0; leave these networks out."
+            )
 
 
 def _dispatch_share(model: KernelModel, each: Readings, factor: float) -> float:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from nasforge.errors import ProfileError
 from nasforge.hardware import roofline
 from nasforge.hardware.kernel_fit import Readings, accuracy, fit_kernel_model, networks_of
 from nasforge.hardware.kernel_model import KINDS, make_model
@@ -93,6 +96,21 @@ def test_coefficients_that_nothing_speaks_of_stay_at_their_assumption(networks):
     found = fit_kernel_model(CARD, readings_of(fitted, make_model(CARD, TRUTH))).model
     assert found.arithmetic["grouped"] == pytest.approx(0.4)
     assert found.memory["other"] == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda rows: [], "at least one"),
+        (lambda rows: [rows[0], rows[0]], "each named once"),
+        (lambda rows: [dataclasses.replace(rows[0], latency_ms=rows[0].latency_ms[1:])], "expected one for each"),
+        (lambda rows: [dataclasses.replace(rows[0], latency_ms=0.0 * rows[0].latency_ms)], "no number above 0"),
+        (lambda rows: [dataclasses.replace(rows[0], latency_ms=np.nan * rows[0].latency_ms)], "no number above 0"),
+    ],
+)
+def test_sittings_that_cannot_be_fitted_are_refused(networks, change, sentence):
+    with pytest.raises(ProfileError, match=sentence):
+        fit_kernel_model(CARD, change(readings_of(networks[0], make_model(CARD, TRUTH))))
 
 
 def test_accuracy_tells_rank_and_explained_variance_from_shares_within_ten_percent():
