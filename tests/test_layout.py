@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -156,11 +156,15 @@ def test_typings_are_links_to_the_plugin_packages() -> None:
 
 
 def test_every_profile_validates() -> None:
-    from nasforge.hardware.profile import Profile
+    from nasforge.hardware.card_profile import KIND, make_card_profile
+    from nasforge.hardware.profile import read_profile
 
-    for file in resources.files("nasforge_profiles").iterdir():
-        if file.name.endswith(".json"):
-            Profile.from_json(json.loads(file.read_text(encoding="utf-8")))
+    for file in (ROOT / "hardware_profiles").glob("*.json"):
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data.get("kind") == KIND:
+            assert make_card_profile(data, file.name).to_json() == data
+        else:
+            assert read_profile(file).to_json() == data
 
 
 def classes(module: ModuleType) -> list[type]:

@@ -49,10 +49,13 @@ def _names(kind: str) -> dict[str, str]:
 
 def _profiles() -> dict[str, str]:
     """Return shipped profiles and those measured here, with what they are of."""
+    from nasforge.hardware.card_profile import describe_shipped
     from nasforge.hardware.profile import cache_folder, describe_profile, shipped_profiles
 
     here = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
-    return {**{path.stem: f"{describe_profile(path)}, shipped" for path in shipped_profiles()}, **here}
+    cards = describe_shipped()
+    others = {path.stem: f"{describe_profile(path)}, shipped" for path in shipped_profiles() if path.stem not in cards}
+    return {**others, **cards, **here}
 
 
 def _common(reasons: Iterable[str | None]) -> str | None:

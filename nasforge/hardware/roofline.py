@@ -36,6 +36,12 @@ CARDS: Final[dict[str, Card]] = {
     "a100": Card("NVIDIA A100 SXM4 40GB", 19.5, 1555.0),
     "rtx4090": Card("NVIDIA GeForce RTX 4090", 82.6, 1008.0),
     "t4": Card("NVIDIA T4", 8.1, 320.0),
+    "rtx3090": Card("NVIDIA GeForce RTX 3090", 35.6, 936.0),
+    "a10": Card("NVIDIA A10", 31.2, 600.0),
+    "l4": Card("NVIDIA L4", 30.3, 300.0),
+    "l40s": Card("NVIDIA L40S", 91.6, 864.0),
+    "h100": Card("NVIDIA H100 SXM5 80GB", 67.0, 3350.0),
+    "orin_agx": Card("NVIDIA Jetson AGX Orin 64GB", 5.3, 204.8),
 }
 DEFAULT_CARD: Final = "v100"
 DENSE_EFFICIENCY: Final = 0.5

@@ -1,4 +1,4 @@
-"""`gpu`: measured with CUDA events where there is a GPU; elsewhere a named analytic model, and it says so."""
+"""`gpu`: measured with CUDA events where there is a GPU; elsewhere a named model of a card, and it says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy as np
 from nasforge.errors import TargetError, UsageError
 from nasforge.hardware import roofline
 from nasforge.hardware.block_table import (
-    METRIC,
     BlockTable,
     corrected_cost,
     error_sentence,
@@ -29,6 +28,7 @@ from nasforge.identity import fingerprint
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target, measurement
 from nasforge.targets.blocks import write_network
+from nasforge.targets.named_card import named_card_predictor
 from nasforge.targets.timing import Protocol, make_protocol
 
 FITTED: Final = 16
@@ -38,12 +38,15 @@ DEFAULT: Final = Protocol(visits=4, runs=30, warm_up=10)
 
 @final
 class TorchCuda(Target):
-    """A GPU. Without one, predictions are those of `card` by the roofline model, and results stay unverified.
+    """A GPU. Without one, predictions are for `card`, and results stay unverified.
+
+    They are those of the fitted profile that ships for the card, at any batch; where none ships, of the roofline model.
 
     Args:
         card: short name of the modelled card, see `nasforge.hardware.roofline.CARDS`.
         batch: images at once; latencies are those of the whole batch.
-        fused: model normalisation and activation as part of the kernel before them.
+        fused: model normalisation and activation as part of the kernel before them, as inference runtimes do it; a
+            fitted profile is of networks run layer by layer, so `true` asks for the roofline instead.
         protocol: how networks are timed on a GPU, as a `Protocol` or its fields by name.
     """
 
@@ -53,13 +56,14 @@ class TorchCuda(Target):
         self,
         card: str = roofline.DEFAULT_CARD,
         batch: int = 1,
-        fused: bool = True,
+        fused: bool | None = None,
         protocol: Protocol | Mapping[str, Any] | None = None,
     ) -> None:
         """Look the card up."""
         if batch < 1:
             raise UsageError(f"target 'gpu' was given batch {batch}; expected 1 or more.")
-        self.card, self.batch, self.fused = roofline.card(card), batch, fused
+        self.card, self.card_name, self.batch = roofline.card(card), card, batch
+        self.fused, self.fused_by_card = fused is not False, fused
         self.protocol = DEFAULT if protocol is None else make_protocol(protocol)
 
     def available(self) -> str | None:
@@ -73,24 +77,16 @@ class TorchCuda(Target):
         return cuda_provider_missing()
 
     def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
-        """Return the roofline model over the space; with a GPU, fitted to networks measured on it.
+        """Return the model of the named card over the space; with a GPU, the roofline fitted to it.
 
         Raises:
-            ProfileError: the cache cannot be written.
+            ProfileError: a shipped profile is damaged, or the cache cannot be written.
         """
         if self.available() is None:
             return self._fitted(space, progress)
-        cost = space.additive(
-            METRIC, lambda op, types: roofline.node_ms(self.card, op, types, self.batch, fused=self.fused)
-        )
         if progress is not None:
             progress(1.0, 1.0)
-        source = (
-            f"analytic roofline of {self.card.name} at batch {self.batch}, from published peak figures; "
-            "not measured, no validated error"
-        )
-        details = roofline.provenance(self.card, self.batch, fused=self.fused)
-        return LatencyPredictor(cost, source, f"roofline:{self.card.name}", {}, details)
+        return named_card_predictor(space, self.card_name, self.batch, self.fused_by_card)
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure with CUDA events: ONNX files are run through ONNX Runtime's CUDA provider, visits interleaved."""
