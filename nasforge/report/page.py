@@ -56,15 +56,15 @@ def page(contents: Contents) -> str:
 
 
 def _latency(plots: Mapping[str, Any]) -> list[Markup]:
-    if "held_out" not in plots:
-        return []
-    return [section("How well latency is predicted", *plot_boxes(plots, _LATENCY_PLOTS, ""))]
+    shown = {name: plots[name] for name in _LATENCY_PLOTS if name in plots}
+    return [section("How well latency is predicted", *plot_boxes(shown, _LATENCY_PLOTS, ""))] if shown else []
 
 
 def _sections(contents: Contents, plots: Mapping[str, Any]) -> list[Markup]:
+    found = {name: plots[name] for name in _PLOTS if name in plots}
     return [
         section("Finalists", finalists(contents)),
-        section("Search", *plot_boxes(plots, _PLOTS, "There is no evaluation to plot."), evaluations(contents)),
+        section("Search", *plot_boxes(found, _PLOTS, "There is no evaluation to plot."), evaluations(contents)),
         *_latency(plots),
         section("Architecture", *_architecture(contents)),
         section("Figures of the chosen network", figures_of_best(contents)),

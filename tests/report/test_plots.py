@@ -16,6 +16,7 @@ from nasforge.goals import Objective
 from nasforge.report.contents import Contents, read_contents
 from nasforge.report.journal import Told
 from nasforge.report.latency_plot import held_out_figure
+from nasforge.report.page import page
 from nasforge.report.plots import MANY, curve_figure, figures, pareto_figure
 from nasforge.run.settings import Limits
 from nasforge.space import SearchSpace
@@ -144,3 +145,11 @@ def test_predictions_of_held_out_networks_are_plotted_against_measurements_and_n
 @pytest.mark.parametrize("latency", [{}, {"details": {}}, {"details": {"held_out": []}}, {"details": 3}, None])
 def test_without_held_out_networks_there_is_no_such_plot(latency: Any) -> None:
     assert held_out_figure(dataclasses.replace(contents_of([]), result={"latency": latency})) is None
+
+
+def test_the_page_of_a_run_with_held_out_networks_has_their_plot_and_no_other_has(make_run: MakeRun) -> None:
+    contents = read_contents(*make_run())
+    assert 'id="held_out"' not in page(contents)
+    details = {"held_out": [{"measured_ms": 2.0, "predicted_ms": 1.9}]}
+    shown = page(dataclasses.replace(contents, result={**contents.result, "latency": {"details": details}}))
+    assert [shown.count(f'id="{name}"') for name in ("held_out", "pareto", "curve")] == [1, 1, 1]
