@@ -130,7 +130,7 @@ def _stage(x: Node, name: str, out: Mapped, stage: Stage) -> Node:
 
 def _block(source: Node, label: str, out: Mapped, stride: int) -> Node:
     """Return the choice of block at a place; the last gamma starts at 0, so that the block starts as its shortcut."""
-    kind = operator_choice(BLOCKS, name=label)
+    kind = operator_choice(BLOCKS, name=f"{label}.block")
     elastic: dict[str, Any] = {
         "kernel": choice(*KERNELS, name=f"{label}.kernel"),
         "expansion": choice(*EXPANSIONS, name=f"{label}.expansion"),
@@ -149,7 +149,7 @@ def _resnet8() -> tuple[SearchSpace, Architecture]:
     """Return the ResNet-8 of width 16: a stem of 16 channels, one residual block each of 16, 32 and 64."""
     space = int8_friendly(preset="small")
     options = {f"s{stage}.width": "0.5" for stage in (1, 2, 3)}
-    options |= {f"s{stage}.depth": "1" for stage in (1, 2, 3)} | {f"s{stage}b1": "basic" for stage in (1, 2, 3)}
+    options |= {f"s{stage}.depth": "1" for stage in (1, 2, 3)} | {f"s{stage}b1.block": "basic" for stage in (1, 2, 3)}
     return space, space.architecture(options)
 
 

@@ -12,6 +12,7 @@ from nasforge.report.headline import headline, title
 from nasforge.report.markup import Content, Markup, element, joined
 from nasforge.report.origin import how_it_was_made
 from nasforge.report.plots import figures
+from nasforge.report.precisions import precisions
 from nasforge.report.results import decisions, evaluations, figures_of_best, finalists
 from nasforge.report.template import filled, plot_boxes, section
 from nasforge.run.atomic import write_text
@@ -52,6 +53,7 @@ def page(contents: Contents) -> str:
 def _sections(contents: Contents, plots: Mapping[str, Any]) -> list[Markup]:
     return [
         section("Finalists", finalists(contents)),
+        *([section("Float32 and INT8", beside)] if (beside := precisions(contents)) is not None else []),
         section("Search", *plot_boxes(plots, _PLOTS, "There is no evaluation to plot."), evaluations(contents)),
         section("Architecture", *_architecture(contents)),
         section("Figures of the chosen network", figures_of_best(contents)),

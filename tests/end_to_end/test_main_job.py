@@ -129,7 +129,7 @@ def test_onnx_runtime_alone_gives_the_same_classes_as_the_module(
 def test_an_int8_file_is_exported_on_the_data_of_the_run_and_nearly_as_good(
     run: Path, tmp_path: Path, digits: DataSource
 ) -> None:
-    from nasforge.run.deliver import run_onnx
+    from nasforge.evaluate.quantised import run_onnx
     from nasforge.tasks.classification import Classification
     from nasforge.training import evaluate
 

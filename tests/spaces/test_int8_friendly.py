@@ -69,13 +69,13 @@ def test_its_preset_follows_the_input(size, skeleton):
 def test_every_place_offers_all_three_blocks_and_each_computes_something_else():
     space = int8_friendly()
     places = [read for read in space.choices if read.kind == "operator"]
-    assert [read.name for read in places] == [f"s{stage}b{place}" for stage in (1, 2, 3) for place in (1, 2, 3)]
+    assert [read.name for read in places] == [f"s{stage}b{place}.block" for stage in (1, 2, 3) for place in (1, 2, 3)]
     largest = space.largest()
     for read in places:
         assert read.labels == BLOCKS
         found = {label: space.lower(space.restrict({read.name: [label]}).largest()) for label in BLOCKS}
         kinds = {
-            label: next(type(node.op) for node in lowered.nodes if node.name == f"{read.name}.{label}")
+            label: next(type(node.op) for node in lowered.nodes if node.name == read.name.replace("block", label))
             for label, lowered in found.items()
         }
         assert kinds == {"basic": BasicBlock, "bottleneck": Bottleneck, "mbconv": MBConv}
