@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, final
 
 import torch
 from torch import nn
@@ -18,13 +18,6 @@ from nasforge.training import evaluate
 CALIBRATION_IMAGES: Final = 256
 BATCH: Final = 32
 INT8_METRIC: Final = "accuracy_int8_valid"
-
-
-class Judge(Protocol):
-    """Says more of a trained network than its evaluator does."""
-
-    def __call__(self, network: nn.Module) -> dict[str, float]:
-        """Return further metrics, units in the names."""
 
 
 def calibration_feeds(source: DataSource) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from nasforge.rng import integer_seed
 from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
 from nasforge.run.atomic import write_json
 from nasforge.run.checkpoint import Checkpoints
-from nasforge.run.evaluating import augmented
+from nasforge.run.evaluating import augmented, judge_of
 from nasforge.run.export import export_int8, export_network
 from nasforge.run.finalists import MEASURED_FLOAT, Finalist, record_measurement
 from nasforge.run.folder import RunFolder
@@ -139,9 +139,12 @@ class Delivery:
             finalist.weights = INHERITED
         self._modules[id(finalist)] = module.eval()
         found = evaluate(module, self._setup.source, self._setup.task, "valid")
-        if finalist.weights == RETRAINED and "accuracy_valid" in finalist.metrics:
-            finalist.metrics["accuracy_valid_in_search"] = finalist.metrics["accuracy_valid"]
-        finalist.metrics.update({f"{name}_valid": value for name, value in found.items()})
+        judge = judge_of(self._setup)
+        found = {f"{name}_valid": value for name, value in found.items()} | (judge(module) if judge else {})
+        rated = {"accuracy_valid", self._setup.problem.objectives[0].metric} & finalist.metrics.keys()
+        if finalist.weights == RETRAINED:
+            finalist.metrics.update({f"{name}_in_search": finalist.metrics[name] for name in sorted(rated)})
+        finalist.metrics.update(found)
 
     def _retrained(self, architecture: Architecture, elapsed: Callable[[], float], share: float) -> nn.Module:
         setup, seed = self._setup, self._setup.settings.seed

@@ -91,9 +91,9 @@ def test_float_convolutions_are_found_whatever_fusion_calls_them(space, tmp_path
     source = written(space, space.largest(), tmp_path / "float.onnx")
     made = inspect_quantised(source)
     found = made.float_convolutions
-    seen = optimised(source, tmp_path)
-    assert len(found) == sum(seen[kind] for kind in ("Conv", "FusedConv", "NhwcFusedConv")) > 0
-    assert made.convolutions == len(found)
+    named = [node.name for node in onnx.load(source).graph.node if node.op_type == "Conv"]
+    assert sorted(each.partition(": ")[0] for each in found) == sorted(named)
+    assert made.convolutions == len(found) > 0
     assert all("its input" in each for each in found)
     assert made.sentence.startswith(f"{len(found)} of {len(found)} convolutions stayed float: ")
 
