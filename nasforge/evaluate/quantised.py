@@ -13,6 +13,7 @@ from torch import nn
 
 from nasforge.build import export_onnx
 from nasforge.tasks import DataSource, Loader, Task
+from nasforge.tasks.dataset import SplitName
 from nasforge.training import evaluate
 
 CALIBRATION_IMAGES: Final = 256
@@ -40,6 +41,23 @@ def run_onnx(path: str | Path) -> Callable[[torch.Tensor], torch.Tensor]:
     return run
 
 
+def evaluate_int8(
+    network: nn.Module, source: DataSource, task: Task, split: SplitName = "valid", limit: int | None = None
+) -> dict[str, float]:
+    """Return the task's metrics of a network's INT8 file over a split, as `evaluate` does of the network.
+
+    Raises:
+        EvaluationError: the network cannot be exported or quantised.
+    """
+    from nasforge.build.quantize import quantise
+
+    with tempfile.TemporaryDirectory(prefix="nasforge-") as folder:
+        exact, rounded = Path(folder) / "model.onnx", Path(folder) / "model.int8.onnx"
+        export_onnx(network, tuple(source.input_shape), exact)
+        quantise(exact, rounded, calibration_feeds(source))
+        return evaluate(run_onnx(rounded), source, task, split, limit=limit)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class QuantisedJudge:
@@ -61,11 +79,4 @@ class QuantisedJudge:
         Raises:
             EvaluationError: the network cannot be exported or quantised.
         """
-        from nasforge.build.quantize import quantise
-
-        with tempfile.TemporaryDirectory(prefix="nasforge-") as folder:
-            exact, rounded = Path(folder) / "model.onnx", Path(folder) / "model.int8.onnx"
-            export_onnx(network, tuple(self.source.input_shape), exact)
-            quantise(exact, rounded, calibration_feeds(self.source))
-            found = evaluate(run_onnx(rounded), self.source, self.task, "valid", limit=self.limit)
-        return {INT8_METRIC: found["accuracy"]}
+        return {INT8_METRIC: evaluate_int8(network, self.source, self.task, "valid", self.limit)["accuracy"]}
