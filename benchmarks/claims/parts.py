@@ -64,8 +64,10 @@ def source_of(data: str, seed: int) -> Any:
     return load_source(f"image_folder:{folder}", {}, seed)
 
 
-def train_shared(strategy: WeightSharing, problem: Problem, source: Any, steps: int, seed: int) -> SharedTraining:
-    """Train a strategy's shared weights for a number of steps of 64 images and return the training."""
+def train_shared(
+    strategy: WeightSharing, problem: Problem, source: Any, steps: int | None, seed: int, seconds: float | None = None
+) -> SharedTraining:
+    """Train a strategy's shared weights for a number of steps of 64 images, or for a time, and return the training."""
     sealed = source.sealed()
     strategy.setup(problem)
     training = SharedTraining(
@@ -74,7 +76,7 @@ def train_shared(strategy: WeightSharing, problem: Problem, source: Any, steps: 
         Classification(),
         BatchStream(Loader(sealed, "train", BATCH, seed, training=True)),
         BatchStream(Loader(sealed, "valid", BATCH, seed, shuffle=True)),
-        Pace([phase.share for phase in strategy.phases()], steps, None),
+        Pace([phase.share for phase in strategy.phases()], steps, seconds),
         seed,
     )
     for module in training.modules.values():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +27,32 @@ Feed = Mapping[str, npt.NDArray[np.float32]]
 Ranges = Mapping[str, tuple[float, float]]
 FLOAT_CONVOLUTIONS: Final = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose"})
 """What a convolution that runs in float is called after ONNX Runtime's optimisation, in whatever domain."""
+INT8_CONVOLUTIONS: Final = frozenset({"QLinearConv", "ConvInteger"})
 _NOT_NEGATIVE: Final = {"Relu": 6.0, "Clip": 6.0, "HardSigmoid": 1.0, "Sigmoid": 1.0}
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """A quantised file and the convolutions of its optimised graph that stayed float, with the reason."""
+    """An INT8 file as ONNX Runtime runs it on this machine.
+
+    Attributes:
+        path: the file.
+        float_convolutions: the convolutions of its optimised graph that stayed float, with the reason.
+        convolutions: how many there are in all.
+    """
 
     path: Path
     float_convolutions: tuple[str, ...]
+    convolutions: int
+
+    @property
+    def sentence(self) -> str:
+        """How many convolutions stayed float, and why."""
+        if not self.float_convolutions:
+            return f"all {self.convolutions} convolutions run in INT8"
+        which = "; ".join(self.float_convolutions)
+        return f"{len(self.float_convolutions)} of {self.convolutions} convolutions stayed float: {which}"
 
 
 def quantise(source: str | Path, path: str | Path, calibration: Iterable[Feed]) -> Quantised:
@@ -75,7 +91,7 @@ def _quantise(source: str | Path, path: str | Path, find_ranges: Callable[[Path,
         except Exception as error:
             raise EvaluationError(f"'{source}' cannot be quantised ({type(error).__name__}: {error}).") from error
         _copy_metadata(source, path)
-        return Quantised(Path(path), float_convolutions(path, folder))
+        return inspect_quantised(path)
 
 
 def _insert_scales(prepared: Path, ranges: Ranges, path: Path) -> None:
@@ -180,23 +196,44 @@ def rewrite_pooling(path: Path) -> int:
     return replaced
 
 
-def float_convolutions(path: str | Path, folder: Path) -> tuple[str, ...]:
-    """Return the convolutions that run in float after ONNX Runtime's optimisation, with the likely reason."""
-    optimised = folder / "optimised.onnx"
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.optimized_model_filepath = str(optimised)
-    options.log_severity_level = 3
-    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    graph = onnx.load(str(optimised)).graph
-    makers = {name: node for node in graph.node for name in node.output}
-    found = []
-    for node in graph.node:
-        if node.op_type in FLOAT_CONVOLUTIONS:
-            before = makers.get(node.input[0])
-            reason = f"its input comes from {before.op_type}" if before is not None else "its input is the network's"
-            found.append(f"{node.name or node.output[0]}: {reason}")
-    return tuple(found)
+def is_quantised(path: str | Path) -> bool:
+    """Say whether a file holds anything that is quantised."""
+    return any(node.op_type == "QuantizeLinear" for node in onnx.load(str(path), load_external_data=False).graph.node)
+
+
+def inspect_quantised(path: str | Path) -> Quantised:
+    """Have ONNX Runtime optimise a file, and see which convolutions run in float, with the likely reason."""
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # what follows is layout
+        options.optimized_model_filepath = str(optimised)
+        options.log_severity_level = 3
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(str(optimised), load_external_data=False).graph
+    left = tuple(
+        f"{node.name or node.output[0]}: {_reason(node, graph)}"
+        for node in graph.node
+        if node.op_type in FLOAT_CONVOLUTIONS
+    )
+    whole = sum(node.op_type in INT8_CONVOLUTIONS for node in graph.node)
+    return Quantised(Path(path), left, len(left) + whole)
+
+
+def _reason(node: Any, graph: Any) -> str:
+    """Return what keeps a convolution from the INT8 kernel, which needs images, weights and outputs in 8 bits."""
+    makers = {name: each for each in graph.node for name in each.output}
+    image, weights = (makers.get(name) for name in node.input[:2])
+    if image is None:
+        return "its input is the network's, which nothing quantises"
+    if image.op_type != "DequantizeLinear":
+        return f"its input comes from {image.op_type} in float"
+    if weights is None or weights.op_type != "DequantizeLinear":
+        return "its weights are float"
+    readers = sorted({each.op_type for each in graph.node if node.output[0] in each.input})
+    if readers != ["QuantizeLinear"]:
+        return f"its output is read in float by {' and '.join(readers) or 'the network itself'}"
+    return "ONNX Runtime has no INT8 kernel of its shape or types on this processor"
 
 
 def _copy_metadata(source: str | Path, path: str | Path) -> None:

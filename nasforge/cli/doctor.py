@@ -58,11 +58,13 @@ def _plugins() -> Iterator[tuple[str, str, str]]:
 def _targets() -> Iterator[tuple[str, str, str]]:
     for name, plugin in registry.installed("targets").items():
         try:
-            reason = plugin.load()().available()
+            target = plugin.load()()
+            reason, caution = target.available(), target.caution
         except NasforgeError as error:
-            reason = str(error)
+            reason, caution = str(error), ""
         detail = "measures on this machine" if reason is None else f"predicts only: {reason}"
-        yield f"measure {name}", "ok" if reason is None else "note", detail
+        plain = reason is None and not caution
+        yield f"measure {name}", "ok" if plain else "note", f"{detail}; {caution}" if caution else detail
 
 
 def _profiles() -> Iterator[tuple[str, str, str]]:

@@ -19,4 +19,9 @@ def export(
     """Export a network with its class names and preprocessing; it runs in ONNX Runtime without nasforge."""
     from nasforge.config import life
 
-    print_text(str(life.export(run, out, int8=int8, data=data)))
+    path = life.export(run, out, int8=int8, data=data)
+    print_text(str(path))
+    if int8:
+        from nasforge.build.quantize import inspect_quantised
+
+        print_text(inspect_quantised(path).sentence)

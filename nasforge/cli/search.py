@@ -23,6 +23,7 @@ def search(
     target: Annotated[Text, typer.Option(help="Where the network will run: cpu, int8 or gpu.")] = None,
     data: Annotated[Text, typer.Option(help="Data: digits, fractals, cifar10:DIR, image_folder:DIR, ...")] = None,
     task: Annotated[Text, typer.Option(help="Task; see `nasforge list tasks`.")] = None,
+    objective: Annotated[Text, typer.Option(help="What to improve: accuracy, int8_accuracy or nll.")] = None,
     max_latency: Annotated[Text, typer.Option(help="Hard limit, such as 5ms.")] = None,
     max_params: Annotated[Text, typer.Option(help="Hard limit, such as 2M.")] = None,
     max_macs: Annotated[Text, typer.Option(help="Hard limit, such as 300M.")] = None,
@@ -44,6 +45,7 @@ def search(
     groups = {"space": space, "strategy": strategy, "target": target, "task": task}
     values = {
         "data": data,
+        "objective": objective,
         "limits.latency": max_latency,
         "limits.params": max_params,
         "limits.macs": max_macs,

@@ -30,6 +30,7 @@ def search(
     *,
     data: Any = "digits",
     task: Any = "classification",
+    objective: str = "accuracy",
     max_latency: str | float | None = None,
     max_params: str | float | None = None,
     max_macs: str | float | None = None,
@@ -59,6 +60,7 @@ def search(
         target: where the network will run.
         data: `name` or `name:argument`, or a data source.
         task: what is learnt.
+        objective: what to improve: `accuracy`, `int8_accuracy` (of the quantised file) or `nll`.
         max_latency: hard limit; text with its unit, or milliseconds.
         max_params: hard limit; number, or text such as `2M`.
         max_macs: hard limit; number, or text such as `300M`.
@@ -99,6 +101,7 @@ def search(
             **named,
             **{key: dict(value or {}) for key, value in maps.items()},
             "data": name_of_data,
+            "objective": objective,
             "limits": {"latency": max_latency, "params": max_params, "macs": max_macs},
             "evaluation": evaluation,
             "budget": budget,

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
+from torch import nn
+
 from nasforge.errors import DivergedError
 from nasforge.space import Architecture
 
@@ -15,6 +17,13 @@ class Evaluator(Protocol):
 
     def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
         """Return metrics by name, units in the names."""
+
+
+class Judge(Protocol):
+    """Says more of a trained network than an evaluator does of itself."""
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """Return further metrics on valid, units in the names; the network stays as it is."""
 
 
 def check_finite(metrics: Mapping[str, float]) -> Mapping[str, float]:

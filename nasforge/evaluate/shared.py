@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nasforge.build import Supernet, extract, recalibrate
-from nasforge.evaluate.evaluator import check_finite
+from nasforge.evaluate.evaluator import Judge, check_finite
 from nasforge.space import Architecture
 from nasforge.tasks import DataSource, Loader, Task
 from nasforge.training import evaluate
@@ -27,6 +27,7 @@ class SharedEvaluator:
         limit: judge on only so many validation images.
         augment: whether they are augmented, as those were that the weights were trained on; with statistics of other
             images every child loses accuracy.
+        judge: adds what it says of each network.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class SharedEvaluator:
         images: int = 1024,
         limit: int | None = None,
         augment: bool = True,
+        judge: Judge | None = None,
     ) -> None:
         """Take what every evaluation shares."""
         self._supernet, self._task, self._source, self._images, self._limit = supernet, task, source, images, limit
-        self._augment = augment
+        self._augment, self._judge = augment, judge
 
     def network(self, architecture: Architecture) -> nn.Module:
         """Return the extracted and recalibrated network, in evaluation mode."""
@@ -57,7 +59,7 @@ class SharedEvaluator:
             yield loader.batch(number)[0]
 
     def evaluate(self, architecture: Architecture, fidelity: float | None = None, seed: int = 0) -> dict[str, float]:
-        """Return `accuracy_valid`, `nll_valid`, `params`, `macs`; fidelity and seed change nothing.
+        """Return `accuracy_valid`, `nll_valid`, `params`, `macs`, and what the judge says; all else changes nothing.
 
         Raises:
             DivergedError: the network's outputs are NaN.
@@ -67,6 +69,7 @@ class SharedEvaluator:
         space = self._supernet.space
         return {
             **{f"{name}_valid": value for name, value in found.items()},
+            **(check_finite(self._judge(network)) if self._judge is not None else {}),
             "params": float(space.params(architecture)),
             "macs": float(space.macs(architecture)),
         }

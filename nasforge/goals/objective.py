@@ -7,9 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-from nasforge.errors import UsageError
+from nasforge.errors import UsageError, unknown_name_sentence
 
 DIRECTIONS: Final = ("maximize", "minimize")
+
+
+OBJECTIVES: Final = {
+    "accuracy": "accuracy_valid",
+    "int8_accuracy": "accuracy_int8_valid",
+    "nll": "nll_valid",
+}
+"""What may be asked for, and the metric of evaluations that it is; all are measured on valid."""
+_MINIMISED: Final = ("nll_valid",)
 
 
 @final
@@ -35,3 +44,18 @@ class Objective:
         if value is None or not math.isfinite(value):
             return math.inf
         return -value if self.direction == "maximize" else value
+
+
+def objective_of(name: str) -> Objective:
+    """Return the objective of a name, or of the metric's own name.
+
+    >>> objective_of("int8_accuracy").metric, objective_of("nll_valid").direction
+    ('accuracy_int8_valid', 'minimize')
+
+    Raises:
+        UsageError: another name; the nearest is named.
+    """
+    metric = OBJECTIVES.get(name, name)
+    if metric not in OBJECTIVES.values():
+        raise UsageError(unknown_name_sentence("objective", name, OBJECTIVES))
+    return Objective(metric, "minimize" if metric in _MINIMISED else "maximize")

@@ -7,7 +7,7 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from nasforge.identity import fingerprint
 
@@ -32,7 +32,14 @@ class Device:
         """A hash of what decides speed: model and features."""
         return fingerprint([self.model, self.family, list(self.features)])
 
+    @property
+    def multiplies_int8(self) -> bool:
+        """Whether it has instructions for 8-bit products (VNNI and its like); without, INT8 may be slower."""
+        return any(feature in self.features for feature in INT8_PRODUCTS)
 
+
+INT8_PRODUCTS: Final = ("avx512_vnni", "avx_vnni", "amx_int8", "i8mm", "asimddp")
+"""Features with instructions that sum products of 8-bit numbers."""
 _TELLING = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
 
 

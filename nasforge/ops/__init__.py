@@ -7,12 +7,15 @@ from nasforge.ops.mbconv import MBConv, SqueezeExcite
 from nasforge.ops.pool import GlobalPool, Pool
 from nasforge.ops.quantise import Quantise
 from nasforge.ops.resample import Resize
+from nasforge.ops.resnet import BasicBlock, Bottleneck
 from nasforge.ops.separable import SeparableConv
 
 __all__ = [
     "Activation",
     "Add",
+    "BasicBlock",
     "BatchNorm",
+    "Bottleneck",
     "Concat",
     "Conv",
     "Conv2d",

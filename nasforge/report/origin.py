@@ -20,7 +20,7 @@ _PLUGS: Final = {"space": "spaces", "strategy": "strategies", "target": "targets
 _FLAGS: Final = {
     "space.name": "--space", "strategy.name": "--strategy", "target.name": "--target", "task.name": "--task",
     "data": "--data", "limits.latency": "--max-latency", "limits.params": "--max-params", "limits.macs": "--max-macs",
-    "budget": "--budget", "seed": "--seed",
+    "objective": "--objective", "budget": "--budget", "seed": "--seed",
 }  # fmt: skip
 _ALWAYS: Final = ("space.name", "strategy.name", "target.name", "data", "budget", "seed")
 _NEVER: Final = ("out",)

@@ -13,6 +13,7 @@ from nasforge.report.latency_plot import held_out_figure
 from nasforge.report.markup import Content, Markup, element, joined
 from nasforge.report.origin import how_it_was_made
 from nasforge.report.plots import figures
+from nasforge.report.precisions import precisions
 from nasforge.report.results import decisions, evaluations, figures_of_best, finalists
 from nasforge.report.template import filled, plot_boxes, section
 from nasforge.run.atomic import write_text
@@ -64,6 +65,7 @@ def _sections(contents: Contents, plots: Mapping[str, Any]) -> list[Markup]:
     found = {name: plots[name] for name in _PLOTS if name in plots}
     return [
         section("Finalists", finalists(contents)),
+        *([section("Float32 and INT8", beside)] if (beside := precisions(contents)) is not None else []),
         section("Search", *plot_boxes(found, _PLOTS, "There is no evaluation to plot."), evaluations(contents)),
         *_latency(plots),
         section("Architecture", *_architecture(contents)),

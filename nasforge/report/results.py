@@ -68,6 +68,7 @@ def _origin(best: Entry, contents: Contents, metric: str) -> str:
     plain = {
         "latency_ms": str(best.provenance.get("latency", NOTHING)),
         "latency_ms_predicted": str(contents.result["latency"].get("source", NOTHING)),
+        "latency_ms_float32": _float_source(best),
         "latency_error": "predicted / measured - 1",
         **dict.fromkeys((*_COSTS, "activation_bytes", "bitops"), "counted by formula, for one image"),
     }
@@ -80,6 +81,11 @@ def _origin(best: Entry, contents: Contents, metric: str) -> str:
         weights = str(found.get(best.number) or "as in the search")
     split = _split(best, measured)
     return f"split: {split}; weights: {weights}" if split else "as the evaluation gave it"
+
+
+def _float_source(best: Entry) -> str:
+    found: Any = best.provenance.get("measurement_float32")
+    return str(found.get("source", NOTHING)) if isinstance(found, dict) else NOTHING
 
 
 def _split(best: Entry, metric: str) -> str | None:

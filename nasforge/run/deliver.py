@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
-import torch
 from torch import nn
 
 from nasforge.build import build_network
 from nasforge.evaluate import SharedEvaluator
+from nasforge.evaluate.quantised import run_onnx
 from nasforge.rng import integer_seed
 from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
 from nasforge.run.atomic import write_json
 from nasforge.run.checkpoint import Checkpoints
-from nasforge.run.evaluating import augmented
+from nasforge.run.evaluating import augmented, judge_of
 from nasforge.run.export import export_int8, export_network
-from nasforge.run.finalists import Finalist, record_measurement
+from nasforge.run.finalists import MEASURED_FLOAT, Finalist, record_measurement
 from nasforge.run.folder import RunFolder
 from nasforge.run.interrupt import Interruption
 from nasforge.run.load import FILE as MODEL_FILE
@@ -139,9 +139,12 @@ class Delivery:
             finalist.weights = INHERITED
         self._modules[id(finalist)] = module.eval()
         found = evaluate(module, self._setup.source, self._setup.task, "valid")
-        if finalist.weights == RETRAINED and "accuracy_valid" in finalist.metrics:
-            finalist.metrics["accuracy_valid_in_search"] = finalist.metrics["accuracy_valid"]
-        finalist.metrics.update({f"{name}_valid": value for name, value in found.items()})
+        judge = judge_of(self._setup)
+        found = {f"{name}_valid": value for name, value in found.items()} | (judge(module) if judge else {})
+        rated = {"accuracy_valid", self._setup.problem.objectives[0].metric} & finalist.metrics.keys()
+        if finalist.weights == RETRAINED:
+            finalist.metrics.update({f"{name}_in_search": finalist.metrics[name] for name in sorted(rated)})
+        finalist.metrics.update(found)
 
     def _retrained(self, architecture: Architecture, elapsed: Callable[[], float], share: float) -> nn.Module:
         setup, seed = self._setup, self._setup.settings.seed
@@ -190,16 +193,23 @@ class Delivery:
         save_model(self._folder.file(MODEL_FILE), module, artifact, setup.source.classes, setup.source.preprocessing)
         export_network(module, artifact, setup.source, self._folder.file(ONNX_FILE))
         if setup.target.precision == "int8":
-            left_float = export_int8(self._folder.file(ONNX_FILE), self._folder.file(INT8_FILE), setup.source)
-            for name in left_float:
-                self._listener.note(f"convolution {name} of the INT8 file runs in float.")
+            made = export_int8(self._folder.file(ONNX_FILE), self._folder.file(INT8_FILE), setup.source)
+            finalist.float_convolutions = made.float_convolutions
+            self._listener.note(f"{INT8_FILE}: {made.sentence}.")
         self._write_architecture(finalist)
 
     def _measure(self, finalist: Finalist) -> None:
         if self._setup.target.available() is not None:
             return
-        int8 = self._setup.target.precision == "int8"
-        record_measurement(finalist, self._setup.target.measure(self._folder.file(INT8_FILE if int8 else ONNX_FILE)))
+        target, float_file = self._setup.target, self._folder.file(ONNX_FILE)
+        if target.precision != "int8":
+            record_measurement(finalist, target.measure(float_file))
+            return
+        rounded, exact = target.measure_beside(self._folder.file(INT8_FILE), float_file)
+        record_measurement(finalist, rounded)
+        if exact is not None:
+            finalist.metrics[MEASURED_FLOAT] = exact.latency_ms
+            finalist.measurement_float32 = exact.to_json()
 
     def test(self, finalist: Finalist) -> None:
         """Open the test split: the only place where a search does, when everything is decided."""
@@ -212,16 +222,3 @@ class Delivery:
         if setup.target.precision == "int8":
             network = run_onnx(self._folder.file(INT8_FILE))
             finalist.metrics["accuracy_int8"] = evaluate(network, source, setup.task, "test")["accuracy"]
-
-
-def run_onnx(path: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function from images to logits that runs an ONNX file."""
-    from nasforge.targets.ort_session import file_function
-
-    function = file_function(path)
-
-    def run(images: torch.Tensor) -> torch.Tensor:
-        (logits,) = function(images.contiguous().numpy())
-        return torch.from_numpy(logits)
-
-    return run

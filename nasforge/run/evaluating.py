@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError
+from nasforge.evaluate.evaluator import Judge
+from nasforge.evaluate.quantised import INT8_METRIC, QuantisedJudge
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
@@ -40,7 +42,7 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     strategy = setup.strategy
     if strategy.evaluator == "trained":
         config = training_config(setup.settings.training, plan.evaluation_epochs)
-        return Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config))
+        return Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup)))
     if strategy.evaluator != "shared" or training is None or not isinstance(strategy, WeightSharing):
         raise UsageError(
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
@@ -48,10 +50,16 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
         )
     supernet = training.modules["supernet"]
     assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
-    shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup))
+    shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
     if type(strategy).rate is WeightSharing.rate:
         return Measured(shared)
     return Rated(strategy, training.modules, shared)
+
+
+def judge_of(setup: Setup) -> Judge | None:
+    """Return what measures the objective where evaluators do not by themselves: the accuracy of the INT8 file."""
+    wanted = any(objective.metric == INT8_METRIC for objective in setup.problem.objectives)
+    return QuantisedJudge(setup.task, setup.source) if wanted else None
 
 
 def augmented(setup: Setup) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from nasforge.build import export_onnx
+from nasforge.evaluate.quantised import calibration_feeds
 from nasforge.run.artifact import Artifact
 from nasforge.run.atomic import atomic_path, write_bytes
 from nasforge.run.load import LoadedModel
@@ -16,7 +17,7 @@ from nasforge.run.load import LoadedModel
 if TYPE_CHECKING:
     from torch import nn
 
-CALIBRATION_IMAGES: Final = 256
+    from nasforge.build.quantize import Quantised
 
 
 def onnx_metadata(artifact: Artifact, classes: tuple[str, ...], preprocessing: Any) -> dict[str, str]:
@@ -37,21 +38,12 @@ def export_network(module: nn.Module, artifact: Artifact, source: Any, path: Pat
     return path
 
 
-def export_int8(float_file: Path, path: Path, source: Any) -> tuple[str, ...]:
-    """Quantise a float ONNX file, calibrated on training images; return convolutions that stayed float."""
+def export_int8(float_file: Path, path: Path, source: Any) -> Quantised:
+    """Quantise a float ONNX file, calibrated on training images; say which convolutions stayed float."""
     from nasforge.build.quantize import quantise
 
     with atomic_path(path) as temporary:
-        return quantise(float_file, temporary, calibration_feeds(source)).float_convolutions
-
-
-def calibration_feeds(source: Any) -> Iterator[dict[str, Any]]:
-    """Yield batches of unaugmented training images, as ONNX Runtime takes them."""
-    from nasforge.tasks import Loader
-
-    loader = Loader(source, "train", 32, seed=0, shuffle=True, channels_last=False)
-    for number in range(min(len(loader), CALIBRATION_IMAGES // 32)):
-        yield {"image": loader.batch(number)[0].contiguous().numpy()}
+        return dataclasses.replace(quantise(float_file, temporary, calibration_feeds(source)), path=path)
 
 
 def export_model(model: LoadedModel, path: Path, calibration: Any = None) -> Path:

@@ -22,6 +22,7 @@ from nasforge.strategy import Evaluation
 
 ROUNDS: Final = 4
 MEASURED: Final = "latency_ms"
+MEASURED_FLOAT: Final = "latency_ms_float32"
 
 
 @final
@@ -30,13 +31,16 @@ class Finalist:
     """An evaluated architecture on its way to being the result.
 
     `metrics` are the evaluation's, then the measured latency, then those of the retrained network;
-    `weights` says which weights the accuracies belong to.
+    `weights` says which weights the accuracies belong to. Of an INT8 network that was delivered, `measurement_float32`
+    is that of its float file, and `float_convolutions` are those of the INT8 file that stayed float.
     """
 
     evaluation: Evaluation
     metrics: dict[str, float]
     weights: str
     measurement: dict[str, Any] = field(default_factory=dict)
+    measurement_float32: dict[str, Any] = field(default_factory=dict)
+    float_convolutions: tuple[str, ...] | None = None
 
     def within(self, limit_ms: float | None) -> bool:
         """Say whether the latency, as measured, meets the limit; one that was not measured passes."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -87,6 +88,12 @@ class RemoteTarget(Target):
         found: list[Measurement] = self._alone(_measure, self._target, contents)
         return found
 
+    def measure_beside(self, path: str | Path, float_file: str | Path) -> tuple[Measurement, Measurement | None]:
+        """Measure a delivered file and the float32 file it was made from on the node."""
+        contents = [Path(each).read_bytes() for each in (path, float_file)]
+        found: tuple[Measurement, Measurement | None] = self._alone(_measure_beside, self._target, contents)
+        return found
+
 
 def _available(target: Target) -> str | None:
     return target.available()
@@ -97,8 +104,19 @@ def _predictor(target: Target, space: SearchSpace) -> LatencyPredictor:
 
 
 def _measure(target: Target, contents: Sequence[bytes]) -> list[Measurement]:
+    with _files(contents) as paths:
+        return target.measure_many(paths)
+
+
+def _measure_beside(target: Target, contents: Sequence[bytes]) -> tuple[Measurement, Measurement | None]:
+    with _files(contents) as (path, float_file):
+        return target.measure_beside(path, float_file)
+
+
+@contextmanager
+def _files(contents: Sequence[bytes]) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory(prefix="nasforge-") as folder:
         paths = [Path(folder) / f"{number}.onnx" for number in range(len(contents))]
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
-        return target.measure_many(paths)
+        yield paths

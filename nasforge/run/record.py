@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from nasforge import registry
 from nasforge.goals import pareto_front
@@ -18,6 +18,9 @@ from nasforge.run.result import environment
 from nasforge.run.setup import Setup
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation
+
+VALID: Final = "valid, held out of train"
+INT8_SPLITS: Final = {"accuracy_int8": "test", "accuracy_int8_valid": VALID}
 
 
 def result_document(
@@ -102,9 +105,14 @@ def entry(setup: Setup, finalist: Finalist) -> dict[str, Any]:
         "weights": finalist.weights,
         "latency": latency,
         "measurement": finalist.measurement,
-        "splits": {"accuracy": "test", "accuracy_valid": "valid, held out of train"},
+        "splits": {"accuracy": "test", "accuracy_valid": VALID},
         "evaluation": finalist.evaluation.number,
     }
+    provenance["splits"] |= {key: split for key, split in INT8_SPLITS.items() if key in finalist.metrics}
+    if finalist.measurement_float32:
+        provenance["measurement_float32"] = finalist.measurement_float32
+    if finalist.float_convolutions is not None:
+        provenance["float_convolutions"] = list(finalist.float_convolutions)
     if not measured:
         provenance["unverified"] = f"the latency is predicted, not measured: {reason or 'the target was not asked'}."
     return {

@@ -17,7 +17,7 @@ from typing import Any, Final, final
 from nasforge.run.asking import Asking, drive
 from nasforge.run.chance import chance_warning
 from nasforge.run.checkpoint import Checkpoints
-from nasforge.run.deliver import RETRAINED, Delivery
+from nasforge.run.deliver import INT8_FILE, RETRAINED, Delivery
 from nasforge.run.evaluating import Remembering, measure_function
 from nasforge.run.executors import engine_running, make_executor
 from nasforge.run.finalists import Finalist, measure_finalists
@@ -227,7 +227,11 @@ class Search:
 
     def _warnings(self, delivered: Finalist | None) -> list[str]:
         """Return what a reader must know; of accuracies looked up in a table nothing is known."""
-        if delivered is None or (self._setup.table is not None and delivered.weights != RETRAINED):
+        if delivered is None:
             return []
+        left = delivered.float_convolutions or ()
+        warnings = [f"{len(left)} convolutions of {INT8_FILE} run in float: {'; '.join(left)}."] if left else []
+        if self._setup.table is not None and delivered.weights != RETRAINED:
+            return warnings
         warning = chance_warning(delivered.metrics.get("accuracy_valid"), self._setup.source)
-        return [] if warning is None else [warning]
+        return warnings if warning is None else [*warnings, warning]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, final
 
 from nasforge.errors import UsageError, unknown_name_sentence
-from nasforge.goals import Constraint
+from nasforge.goals import Constraint, objective_of
 from nasforge.goals.quantity import count, milliseconds
 from nasforge.run.budget import Budget, plain_number
 from nasforge.run.engine import Engine, seconds
@@ -85,6 +85,7 @@ class Settings:
         data: `name` or `name:argument` of a data set.
         data_options: size, classes, limit.
         evaluation: `table:NAME` or `table:PATH.csv` to look evaluations up; None: as the strategy wants them.
+        objective: what to improve: `accuracy`, `int8_accuracy` (of the quantised file) or `nll`, on valid.
         limits: hard limits.
         budget: what the search may spend.
         training: fields of the training configuration, for finalists and for evaluations.
@@ -108,6 +109,7 @@ class Settings:
     data: str = "digits"
     data_options: Mapping[str, Any] = field(default_factory=dict)
     evaluation: str | None = None
+    objective: str = "accuracy"
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class Settings:
             data=str(given.get("data") or default.data),
             data_options=dict(given.get("data_options") or {}),
             evaluation=_text(given, "evaluation"),
+            objective=_objective(given),
             limits=Limits.read(given.get("limits") or {}),
             budget=Budget.parse(str(given.get("budget", "quick"))),
             training=dict(given.get("training") or {}),
@@ -172,6 +175,7 @@ class Settings:
             "data": self.data,
             "data_options": dict(self.data_options),
             "evaluation": self.evaluation,
+            "objective": self.objective,
             "limits": self.limits.to_json(),
             "budget": str(self.budget),
             "training": dict(self.training),
@@ -199,6 +203,12 @@ def _whole(given: Mapping[str, Any], key: str, default: int, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UsageError(f"{key} was given {value!r}; expected a whole number of at least {least}.")
     return value
+
+
+def _objective(given: Mapping[str, Any]) -> str:
+    name = _text(given, "objective") or Settings().objective
+    objective_of(name)
+    return name
 
 
 def _text(given: Mapping[str, Any], key: str) -> str | None:

@@ -8,7 +8,9 @@ from typing import Any, Final, final
 
 from nasforge import registry
 from nasforge.errors import InfeasibleError, UsageError
+from nasforge.evaluate.quantised import INT8_METRIC
 from nasforge.evaluate.tabular import TabularEvaluator
+from nasforge.goals import objective_of
 from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
@@ -20,7 +22,7 @@ from nasforge.run.progress import Listener
 from nasforge.run.settings import Settings
 from nasforge.run.table import load_table
 from nasforge.space import Architecture, SearchSpace
-from nasforge.strategy import Problem, Strategy
+from nasforge.strategy import Problem, Strategy, WeightSharing
 from nasforge.targets.base import Target
 
 PREDICTED: Final = "latency_ms_predicted"
@@ -109,6 +111,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
     _check_counts(space, settings)
     target = given.target or make_target(settings.target.name, settings.target.options)
+    _check_objective(settings, strategy, target)
     target = placed_target(target, settings, listener.note)
     listener.stage("latency", 1.0)
     predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
@@ -129,6 +132,25 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         strategy=strategy,
         table=table,
     )
+
+
+def _check_objective(settings: Settings, strategy: Strategy, target: Target) -> None:
+    """Refuse the accuracy of an INT8 file where none is delivered, or where evaluations do not measure it.
+
+    Raises:
+        UsageError: says what goes with it.
+    """
+    if objective_of(settings.objective).metric != INT8_METRIC:
+        return
+    asked = f"objective '{settings.objective}' was given with"
+    if target.precision != "int8":
+        raise UsageError(f"{asked} target '{target.name}', which delivers no INT8 file; give --target int8.")
+    if settings.evaluation is not None:
+        raise UsageError(f"{asked} evaluation={settings.evaluation}, where no network is trained; leave one out.")
+    if isinstance(strategy, WeightSharing) and type(strategy).rate is not WeightSharing.rate:
+        raise UsageError(
+            f"{asked} strategy '{settings.strategy.name}', which rates networks in its own way; take another strategy."
+        )
 
 
 def _check_shapes(space: SearchSpace, source: Any) -> None:
@@ -172,8 +194,10 @@ def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -
     costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs", "activation_bytes")}
     if latency is not None:
         costs[PREDICTED] = latency
+    objective = objective_of(settings.objective)
     return Problem(
         space,
+        (objective,),
         constraints=settings.limits.constraints(),
         costs=costs,
         budget=settings.budget.evaluations,

@@ -33,6 +33,7 @@ class Measurement:
         spread: second-best visit / best visit - 1.
         source: where and with what it was measured.
         noise: what to know of the host's noise; empty where it was quiet.
+        quantised: how many convolutions of an INT8 file stayed float, and why; empty for float networks.
     """
 
     latency_ms: float
@@ -42,6 +43,7 @@ class Measurement:
     spread: float
     source: str
     noise: str = ""
+    quantised: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the measurement as plain data."""
@@ -60,6 +62,11 @@ class Target(ABC):
     @abstractmethod
     def available(self) -> str | None:
         """Return None where this machine can measure, else the reason why not, as a sentence."""
+
+    @property
+    def caution(self) -> str:
+        """What to know of this machine as this target; empty where there is nothing."""
+        return ""
 
     @abstractmethod
     def predictor(self, space: SearchSpace, progress: Progress | None = None) -> LatencyPredictor:
@@ -87,6 +94,13 @@ class Target(ABC):
     def measure(self, path: str | Path) -> Measurement:
         """Measure one ONNX file."""
         return self.measure_many([path])[0]
+
+    def measure_beside(self, path: str | Path, float_file: str | Path) -> tuple[Measurement, Measurement | None]:
+        """Measure a delivered file and, interleaved with it, the float32 file that it was made from.
+
+        The default measures the first alone: the device runs no float networks, or the file is one.
+        """
+        return self.measure(path), None
 
 
 def measurement(readings: Sequence[Sequence[float]], source: str, noise: str = "") -> Measurement:

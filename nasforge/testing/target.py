@@ -43,3 +43,8 @@ class MemoryTarget(Target):
         self.measured += len(paths)
         sizes = [Path(path).stat().st_size * MS_PER_BYTE * self.factor for path in paths]
         return [measurement([[size], [size]], "measured by size") for size in sizes]
+
+    def measure_beside(self, path: str | Path, float_file: str | Path) -> tuple[Measurement, Measurement | None]:
+        """Return the sizes of both files."""
+        rounded, exact = self.measure_many([path, float_file])
+        return rounded, exact

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nasforge.build import build_network, export_onnx
 from nasforge.build.onnx_export import metadata_of
-from nasforge.build.quantize import float_convolutions, quantise, quantise_for_timing, rewrite_pooling
+from nasforge.build.quantize import inspect_quantised, quantise, quantise_for_timing, rewrite_pooling
 from nasforge.errors import EvaluationError
 from nasforge.registry import installed, load
 from nasforge.run.export import export_int8
@@ -47,11 +47,12 @@ def test_no_convolution_stays_float_in_any_space(space, tmp_path):
     for number, architecture in enumerate([space.smallest(), space.largest(), *(space.sample(rng) for _ in range(3))]):
         source = written(space, architecture, tmp_path / f"{number}.onnx")
         made = quantise_for_timing(source, tmp_path / f"{number}.int8.onnx")
-        assert made.float_convolutions == ()
+        assert (made.float_convolutions, made.path) == ((), tmp_path / f"{number}.int8.onnx")
+        assert made.sentence == f"all {made.convolutions} convolutions run in INT8"
         seen = optimised(made.path, tmp_path)
         assert not {"Conv", "FusedConv", "NhwcFusedConv"} & set(seen)
         convolutions = sum(node.op_type == "Conv" for node in onnx.load(source).graph.node)
-        assert seen["QLinearConv"] == convolutions
+        assert seen["QLinearConv"] == convolutions == made.convolutions
         assert seen["QLinearGlobalAveragePool"] == 1
         assert seen["Transpose"] <= 2 + 2 * seen["BatchNormalization"]  # one that nothing absorbs runs in float
 
@@ -88,10 +89,13 @@ def test_activations_are_unsigned_and_weights_signed_per_channel(tmp_path):
 
 def test_float_convolutions_are_found_whatever_fusion_calls_them(space, tmp_path):
     source = written(space, space.largest(), tmp_path / "float.onnx")
-    found = float_convolutions(source, tmp_path)
-    seen = optimised(source, tmp_path)
-    assert len(found) == sum(seen[kind] for kind in ("Conv", "FusedConv", "NhwcFusedConv")) > 0
+    made = inspect_quantised(source)
+    found = made.float_convolutions
+    named = [node.name for node in onnx.load(source).graph.node if node.op_type == "Conv"]
+    assert sorted(each.partition(": ")[0] for each in found) == sorted(named)
+    assert made.convolutions == len(found) > 0
     assert all("its input" in each for each in found)
+    assert made.sentence.startswith(f"{len(found)} of {len(found)} convolutions stayed float: ")
 
 
 def test_means_over_height_and_width_become_global_pools(tmp_path):
@@ -139,7 +143,8 @@ def test_a_quantised_network_keeps_its_metadata_and_nearly_its_accuracy(tmp_path
     train(network, source.sealed(), task, TrainConfig(epochs=6.0), 0)
     network.eval()
     path = export_onnx(network, space.input_shapes, tmp_path / "float.onnx", {"classes": "[0, 1]"})
-    assert export_int8(path, tmp_path / "int8.onnx", source.sealed()) == ()
+    made = export_int8(path, tmp_path / "int8.onnx", source.sealed())
+    assert (made.float_convolutions, made.path) == ((), tmp_path / "int8.onnx")
     session = ort.InferenceSession(str(tmp_path / "int8.onnx"), providers=["CPUExecutionProvider"])
 
     def run(images):

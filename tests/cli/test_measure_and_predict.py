@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from nasforge.cli.app import main
 from nasforge.cli.target_options import target_options
@@ -27,6 +30,25 @@ def test_an_onnx_file_is_measured_and_the_json_is_all_there_is(network, capsys, 
     assert 0 < found["latency_ms"] <= found["median_ms"]
     assert "ONNX Runtime" in found["source"]
     assert found["visits"] == 2
+    said = found["quantised"]
+    assert ("convolutions run in INT8" in said) if target == "int8" else said == ""
+
+
+def test_an_int8_file_is_measured_as_it_is_and_said_to_hold_float_convolutions(tmp_path, capsys):
+    weights = numpy_helper.from_array(np.ones((4, 3, 1, 1), np.float32), "w")
+    scale = [numpy_helper.from_array(np.asarray(v), n) for n, v in (("s", np.float32(1)), ("z", np.uint8(0)))]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], name="stem"),
+        helper.make_node("QuantizeLinear", ["y", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["o"]),
+    ]
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, c, 4, 4)) for n, c in (("x", 3), ("o", 4))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights, *scale])
+    path = tmp_path / "half.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    assert main(["measure", str(path), *QUICK, "--target", "int8"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 1 convolutions stayed float: stem: its input is the network's, which nothing quantises" in printed
 
 
 @pytest.mark.plugins

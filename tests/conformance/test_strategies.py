@@ -8,7 +8,7 @@ from nasforge.run.compatible import why_incompatible
 from nasforge.run.options import make_strategy
 from nasforge.testing.strategies import StrategySuite
 
-SPACES = {"mbconv": {"preset": "tiny"}, "mbconv_elastic": {}, "nb201": {"repeats": 1}}
+SPACES = {"mbconv": {"preset": "tiny"}, "mbconv_elastic": {}, "nb201": {"repeats": 1}, "int8_friendly": {}}
 
 
 def _declare(space):

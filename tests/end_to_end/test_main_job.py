@@ -127,13 +127,16 @@ def test_onnx_runtime_alone_gives_the_same_classes_as_the_module(
 
 
 def test_an_int8_file_is_exported_on_the_data_of_the_run_and_nearly_as_good(
-    run: Path, tmp_path: Path, digits: DataSource
+    run: Path, tmp_path: Path, digits: DataSource, nasforge_in: Nasforge
 ) -> None:
-    from nasforge.run.deliver import run_onnx
+    from nasforge.evaluate.quantised import run_onnx
     from nasforge.tasks.classification import Classification
     from nasforge.training import evaluate
 
-    path = nasforge.export(run, tmp_path / "small.onnx", int8=True)
+    path = tmp_path / "small.onnx"
+    where, convolutions = nasforge_in(tmp_path, "export", run, "--int8", "--out", path).stdout.splitlines()
+    assert where == str(path)
+    assert re.fullmatch(r"all \d+ convolutions run in INT8", convolutions)
     accuracy = evaluate(run_onnx(path), digits, Classification(), "test")["accuracy"]
     assert accuracy > nasforge.SearchResult.read(run).metrics["accuracy"] - 0.05
     assert path.stat().st_size < 0.7 * (run / "model.onnx").stat().st_size

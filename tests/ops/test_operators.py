@@ -8,7 +8,9 @@ from nasforge import ops
 from nasforge.errors import SpaceError
 from nasforge.ops import (
     Activation,
+    BasicBlock,
     BatchNorm,
+    Bottleneck,
     Conv,
     Conv2d,
     GlobalPool,
@@ -65,6 +67,15 @@ def facts(op, kinds=IMAGE):
             ),
         ),
         (MBConv(16, 3, 1), ((16, 9, 7), 12 * 9 + 24 + 12 * 16 + 32, (12 * 9 + 12 * 16) * 63)),
+        (
+            BasicBlock(20, 3, 2),
+            ((20, 5, 4), 9 * (12 * 20 + 20 * 20) + 80, 9 * (12 * 20 + 20 * 20) * 20),
+        ),
+        (
+            Bottleneck(20, 5, 0.25, 2, divisor=4),  # 5 hidden channels, rounded up to 8
+            ((20, 5, 4), 12 * 8 + 25 * 64 + 8 * 20 + 16 + 16 + 40, 12 * 8 * 63 + (25 * 64 + 8 * 20) * 20),
+        ),
+        (Bottleneck(4, ratio=0.1), ((4, 9, 7), 12 + 9 + 4 + 2 + 2 + 8, (12 + 9 + 4) * 63)),
         (SqueezeExcite(0.25), ((12, 9, 7), 12 * 8 + 8 + 8 * 12 + 12, 2 * 12 * 8)),
     ],
     ids=lambda value: repr(value) if isinstance(value, Operator) else "",
@@ -165,6 +176,8 @@ def test_a_composite_within_a_composite_keeps_names_apart_and_inputs_right():
         (Conv(4, 5), "conv 5x5"),
         (Conv2d(0, 3, depthwise=True), "dw 3x3"),
         (MBConv(4, 7, 6), "MBConv 7x7 e6"),
+        (BasicBlock(4), "basic 3x3"),
+        (Bottleneck(4, ratio=0.5), "bottleneck 3x3 r0.5"),
         (SeparableConv(4, 5), "sep 5x5"),
         (Pool("avg"), "avg pool 3x3"),
         (Linear(10), "linear 10"),

@@ -242,6 +242,9 @@ def fake_target(seconds: float) -> Target:
             time.sleep(seconds)
             return [Measurement(float(len(p.read_bytes())), begun, time.time(), 1, 0.0, "fake") for p in paths]
 
+        def measure_beside(self, path: Any, float_file: Any) -> tuple[Measurement, Measurement | None]:
+            return tuple(self.measure_many([path, float_file]))  # type: ignore[return-value]  # two of them
+
     return Fake()
 
 
@@ -264,6 +267,9 @@ def test_latency_is_measured_on_the_labelled_node_and_beside_nothing_else(
     (tmp_path / "b.onnx").write_bytes(b"123")
     measured = target.measure_many([tmp_path / "a.onnx", tmp_path / "b.onnx"])
     assert [each.latency_ms for each in measured] == [5.0, 3.0]
+    rounded, exact = target.measure_beside(tmp_path / "b.onnx", tmp_path / "a.onnx")
+    assert exact is not None
+    assert (rounded.latency_ms, exact.latency_ms) == (3.0, 5.0)
     begun, ended = ray.get(reference)
     assert measured[0].p10_ms >= ended or measured[0].median_ms <= begun
 
