@@ -2,10 +2,10 @@
 
 The space is that of Wu et al. 2019, table 1, as HW-NAS-Bench codes it for CIFAR-100: input of 32 pixels, 22 places of
 nine candidates (kernel 3 or 5 with expansion 1, expansion 1 in two groups, 3, 6; skip), seven stages. A skip that
-cannot be the identity is a strided 1x1 convolution with normalisation and ReLU. Parameters equal the table's column exactly.
-The table's `flops` are MACs, two for each element that a normalisation puts out, one for each element that the global
-pool takes in, and one for each element that an activation puts out, but only the second activation of a block
-(`table_flops`, equal in all 5,000 rows; MACs alone correlate at .9996).
+cannot be the identity is a strided 1x1 convolution with normalisation and ReLU. Parameters equal the table's column in
+all 5,000 rows. The table's `flops` are MACs, two for each element that a normalisation puts out, one for each element
+that the global pool takes in, and one for each element that an activation puts out, but only the second of a block
+(`table_flops`, equal in all rows; MACs alone correlate at .9996).
 """
 
 from __future__ import annotations
