@@ -10,8 +10,7 @@ less than nothing. How noisy the device is and how far kernels differ is chosen 
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, final
@@ -102,14 +101,18 @@ class WholeNetworkFit:
     def _inverse(self) -> Array:
         """Inverse covariance of what was measured, (n, n)."""
         networks = self.counts @ self._gram @ self.counts.T + _OFFSET**2
-        found = np.linalg.inv(networks + np.diag((self.noise * self._truth) ** 2))
-        return np.asarray(found, dtype=np.float64)
+        return _inverted(networks, self.noise * self._truth)
 
-    def left_out_error(self) -> float:
-        """Return the root mean squared relative error of each network, predicted from the others."""
-        weights = self._inverse @ (self._truth - self.counts @ self.prior(self.kernels))
-        errors = weights / np.diag(self._inverse) / self._truth
-        return float(np.sqrt((errors**2).mean()))
+    def left_out_errors(self, noises: Sequence[float]) -> list[float]:
+        """Return, for each noise, the root mean squared relative error of networks predicted from the others."""
+        networks = self.counts @ self._gram @ self.counts.T + _OFFSET**2
+        surprise = self._truth - self.counts @ self.prior(self.kernels)
+        errors = []
+        for noise in noises:
+            inverse = _inverted(networks, noise * self._truth)
+            relative = inverse @ surprise / np.diag(inverse) / self._truth
+            errors.append(float(np.sqrt((relative**2).mean())))
+        return errors
 
     @cached_property
     def _solution(self) -> tuple[Array, float]:
@@ -184,10 +187,17 @@ def fit_networks(networks: Sequence[Nodes], measured_ms: Sequence[float]) -> Who
     kernels, counts = count_kernels(networks)
     truth = np.asarray(measured_ms, dtype=np.float64)
     tuned = slice(0, _TUNED_ON)
-    grid = itertools.product(NOISES, SPREADS)
-    tried = [WholeNetworkFit(kernels, counts[tuned], truth[tuned], noise, spread) for noise, spread in grid]
-    best = min(tried, key=WholeNetworkFit.left_out_error)
-    return WholeNetworkFit(kernels, counts, truth, best.noise, best.spread)
+    tried = [
+        (error, noise, spread)
+        for spread in SPREADS
+        for noise, error in zip(
+            NOISES,
+            WholeNetworkFit(kernels, counts[tuned], truth[tuned], NOISES[0], spread).left_out_errors(NOISES),
+            strict=True,
+        )
+    ]
+    _, noise, spread = min(tried)
+    return WholeNetworkFit(kernels, counts, truth, noise, spread)
 
 
 def fit_lowered(networks: Sequence[Lowered], measured_ms: Sequence[float]) -> WholeNetworkFit:
@@ -195,20 +205,34 @@ def fit_lowered(networks: Sequence[Lowered], measured_ms: Sequence[float]) -> Wh
     return fit_networks([network_kernels(network) for network in networks], measured_ms)
 
 
-def cross_validate(networks: Sequence[Nodes], measured_ms: Sequence[float], folds: int = FOLDS) -> dict[str, float]:
+def cross_validate(
+    networks: Sequence[Nodes], measured_ms: Sequence[float], progress: Callable[[float, float], None] | None = None
+) -> dict[str, float]:
     """Predict each network from the other folds, hyper-parameters chosen there too.
+
+    Args:
+        networks: the kernels of each.
+        measured_ms: of each.
+        progress: hears of folds done and in total.
 
     Returns:
         What `agreement` returns, and `explained_variance`, the share of the variance of latency that is predicted.
     """
     truth = np.asarray(measured_ms, dtype=np.float64)
-    order = np.random.default_rng(0).permutation(len(truth))
     guess = np.zeros(len(truth))
-    for held_out in np.array_split(order, min(folds, len(order))):
-        kept = np.setdiff1d(order, held_out)
+    folds = folds_of(len(truth))
+    for number, held_out in enumerate(folds):
+        kept = np.setdiff1d(np.arange(len(truth)), held_out)
         fit = fit_networks([networks[i] for i in kept], truth[kept].tolist())
         guess[held_out] = [fit.network_ms(networks[i]) for i in held_out]
+        if progress is not None:
+            progress(number + 1, len(folds))
     return compared(guess, truth)
+
+
+def folds_of(count: int) -> list[npt.NDArray[np.intp]]:
+    """Return the numbers of the networks that each fold holds out."""
+    return np.array_split(np.random.default_rng(0).permutation(count), min(FOLDS, count))
 
 
 def compared(predicted: Array, measured: Array) -> dict[str, float]:
@@ -244,6 +268,11 @@ def _resemblance(left: Sequence[Kernel], right: Sequence[Kernel], spread: float)
     local = spread**2 * (near + _ALIGNMENT**2 * aligned)
     found: Array = _COMMON**2 + _FAMILY**2 * same_family + same_kind * (_KIND**2 + local)
     return found
+
+
+def _inverted(networks: Array, sigma: Array) -> Array:
+    """Return the inverse covariance of networks measured with errors, (n, n)."""
+    return np.asarray(np.linalg.inv(networks + np.diag(sigma**2)), dtype=np.float64)
 
 
 def _equal(left: Sequence[object], right: Sequence[object]) -> Array:
