@@ -31,9 +31,7 @@ def export_networks(
     if as_json:
         print_json({"table": str(table), "manifest": str(folder / elsewhere.MANIFEST)})
         return
-    print_text(
-        f"Measure each network of '{folder}' on the device, fill in latency_ms (milliseconds) in '{table}', then"
-    )
+    print_text(f"Measure each network of '{folder}' on the device and fill in latency_ms, in milliseconds; then:")
     print_text(f"  nasforge profile --from-measurements {table} --name my-device")
 
 

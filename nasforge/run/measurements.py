@@ -33,8 +33,8 @@ def read_measurements(file: Path, costs: Mapping[str, float], least: int) -> dic
         least: how many networks are needed.
 
     Raises:
-        DataError: another column, an unknown or repeated network, a latency that is none, too few of them, or units that
-            differ.
+        DataError: another column, an unknown or repeated network, a latency that is none, too few of them, or units
+            that differ.
     """
     records = read_records(file)
     _check_columns(file, records[0][1])
@@ -45,8 +45,8 @@ def read_measurements(file: Path, costs: Mapping[str, float], least: int) -> dic
             raise DataError(f"line {line} of '{file}': " + unknown_name_sentence("network", name, costs))
         if name in lines:
             raise DataError(
-                f"lines {lines[name]} and {line} of '{file}' both hold {name}; keep one of them, the lower if both are of "
-                "the same device."
+                f"lines {lines[name]} and {line} of '{file}' both hold {name}; keep one of them, the lower if both "
+                "are of the same device."
             )
         lines[name] = line
     _check_filled(file, records)
@@ -82,9 +82,7 @@ def _milliseconds(file: Path, line: int, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(
-            f"line {line} of '{file}' has the latency '{text}'; expected a number of milliseconds, as 12.5."
-        )
+        raise DataError(f"line {line} of '{file}' has the latency '{text}'; expected milliseconds, such as 12.5.")
     if value <= 0.0:
         raise DataError(f"line {line} of '{file}' has the latency {text}; expected more than zero milliseconds.")
     return value
@@ -98,9 +96,10 @@ def _check_units(file: Path, found: Mapping[str, float], costs: Mapping[str, flo
         first = min(odd, key=lambda name: lines[name])
         times = odd[first] if odd[first] > 1.0 else 1.0 / odd[first]
         way = "more" if odd[first] > 1.0 else "less"
+        where = _lines(sorted(lines[name] for name in odd))
         raise DataError(
-            f"{_lines(sorted(lines[name] for name in odd))} of '{file}': {found[first]:g} ms for {first} is {times:,.0f} "
-            f"times {way} than the other rows let expect; write every latency in milliseconds, and measure again what is."
+            f"{where} of '{file}': {found[first]:g} ms for {first} is {times:,.0f} times {way} than the other rows let "
+            "expect; write every latency in milliseconds."
         )
 
 
