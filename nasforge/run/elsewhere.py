@@ -112,7 +112,7 @@ def export_networks(
     networks = spread_networks(space, count, seed)
     if len(networks) < LEAST_NETWORKS:
         raise UsageError(
-            f"space '{space.name}' has {len(networks)} networks, and a profile needs {LEAST_NETWORKS}; take a larger one."
+            f"space '{space.name}' has {len(networks)} networks, and a profile needs {LEAST_NETWORKS}; use another."
         )
     _make_empty(folder)
     entries, width = [], len(str(len(networks) - 1))
