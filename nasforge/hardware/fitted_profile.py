@@ -106,8 +106,8 @@ class FittedProfile:
         error, unknown = self.foreign_error(space)
         names = ", ".join(unknown)
         source = (
-            f"{self.sentence}; this space is another, so expect errors of about {error:.0%} (one standard deviation, "
-            "not validated)" + (f"; kernels of a kind never measured: {names}" if names else "")
+            f"{self.sentence}; none of them is of this space at this size, so expect errors of about {error:.0%} (one "
+            "standard deviation, not validated)" + (f"; kernels of a kind never measured: {names}" if names else "")
         )
         details |= {"expected_relative_error": error, "unknown_kinds": unknown}
         return LatencyPredictor(cost, source, where, {}, details)

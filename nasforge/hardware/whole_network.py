@@ -218,6 +218,14 @@ def cross_validate(
     Returns:
         What `agreement` returns, and `explained_variance`, the share of the variance of latency that is predicted.
     """
+    guess = left_out_guesses(networks, measured_ms, progress)
+    return compared(guess, np.asarray(measured_ms, dtype=np.float64))
+
+
+def left_out_guesses(
+    networks: Sequence[Nodes], measured_ms: Sequence[float], progress: Callable[[float, float], None] | None = None
+) -> Array:
+    """Return the latency of each network as the other folds predict it, (n,); see `cross_validate`."""
     truth = np.asarray(measured_ms, dtype=np.float64)
     guess = np.zeros(len(truth))
     folds = folds_of(len(truth))
@@ -227,7 +235,7 @@ def cross_validate(
         guess[held_out] = [fit.network_ms(networks[i]) for i in held_out]
         if progress is not None:
             progress(number + 1, len(folds))
-    return compared(guess, truth)
+    return guess
 
 
 def folds_of(count: int) -> list[npt.NDArray[np.intp]]:
