@@ -53,13 +53,25 @@ def _profiles() -> dict[str, str]:
 
     from nasforge.hardware.profile import cache_folder, describe_profile
 
-    found = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
+    found = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))} | _fitted()
     try:
         files = resources.files("nasforge_profiles")
     except ModuleNotFoundError:
         return found
     shipped = (file.name for file in sorted(files.iterdir(), key=str) if file.name.endswith(".json"))
     return {**dict.fromkeys((name.removesuffix(".json") for name in shipped), "nasforge"), **found}
+
+
+def _fitted() -> dict[str, str]:
+    """Return the profiles of devices elsewhere, as the target `profile` names them."""
+    from nasforge.hardware.profile import fitted_folder
+
+    files = sorted(fitted_folder().glob("*.json"))
+    if not files:
+        return {}
+    from nasforge.hardware.fitted_profile import describe_fitted  # takes scipy, and is seldom needed
+
+    return {f"profile:{path.stem}": describe_fitted(path) for path in files}
 
 
 def _common(reasons: Iterable[str | None]) -> str | None:

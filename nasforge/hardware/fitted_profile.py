@@ -21,7 +21,7 @@ import numpy as np
 from nasforge.errors import ProfileError, UsageError, unknown_name_sentence
 from nasforge.hardware.kernel import Kernel, network_kernels
 from nasforge.hardware.predictor import LatencyPredictor
-from nasforge.hardware.profile import cache_folder, checksum
+from nasforge.hardware.profile import checksum, fitted_folder
 from nasforge.hardware.whole_network import WholeNetworkFit
 from nasforge.space import SearchSpace
 
@@ -131,11 +131,6 @@ def space_facts(space: SearchSpace) -> dict[str, Any]:
     return {"name": space.name, "fingerprint": space.fingerprint, "input_shapes": shapes}
 
 
-def profiles_folder() -> Path:
-    """Return where fitted profiles are kept: `profiles` in the cache folder."""
-    return cache_folder() / "profiles"
-
-
 def profile_path(name: str) -> Path:
     """Return the file of a name.
 
@@ -146,12 +141,12 @@ def profile_path(name: str) -> Path:
         raise UsageError(
             f"'{name}' was given as the name of a profile; expected letters, digits, dots, dashes and underscores."
         )
-    return profiles_folder() / f"{name}.json"
+    return fitted_folder() / f"{name}.json"
 
 
 def fitted_names() -> list[str]:
     """Return the names of the profiles that the user has."""
-    return sorted(path.stem for path in profiles_folder().glob("*.json"))
+    return sorted(path.stem for path in fitted_folder().glob("*.json"))
 
 
 def find_fitted(text: str) -> tuple[FittedProfile, Path]:
@@ -240,7 +235,6 @@ __all__ = [
     "find_fitted",
     "fitted_names",
     "profile_path",
-    "profiles_folder",
     "read_fitted",
     "space_facts",
     "write_fitted",

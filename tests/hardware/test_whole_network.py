@@ -1,4 +1,4 @@
-"""Kernels learnt from whole networks: they add up, are never negative, and recover a device that is a sum of kernels."""
+"""Kernels learnt from whole networks: they add up, are never negative, and recover a device that is such a sum."""
 
 from __future__ import annotations
 

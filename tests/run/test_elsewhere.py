@@ -152,7 +152,7 @@ def test_another_header_is_refused_with_what_to_do(networks, header, words):
 
 
 def test_an_unfilled_table_names_its_lines_and_no_more_than_a_few(networks):
-    with pytest.raises(DataError, match="lines 2, 3, 4, 5, 6 and 7 more of .* have no latency"):
+    with pytest.raises(DataError, match=r"lines 2, 3, 4, 5, 6 and 7 more of .* have no latency"):
         elsewhere.from_measurements(networks / elsewhere.TABLE, "phone", space=small_space())
 
 
@@ -169,7 +169,7 @@ def test_too_few_networks_are_refused(networks, tmp_path):
 def test_half_a_table_in_microseconds_is_found(networks):
     rows = [row if number % 3 else f"{row.split(',')[0]},{1000 * float(row.split(',')[1])}"
             for number, row in enumerate(filled(networks))]  # fmt: skip
-    with pytest.raises(DataError, match="lines 2, 5, 8, 11 of .* in milliseconds"):
+    with pytest.raises(DataError, match=r"lines 2, 5, 8, 11 of .* in milliseconds"):
         elsewhere.from_measurements(write(networks, rows), "phone", space=small_space())
 
 
