@@ -64,14 +64,9 @@ def _profiles() -> dict[str, str]:
 
 def _fitted() -> dict[str, str]:
     """Return the profiles of devices elsewhere, as the target `profile` names them."""
-    from nasforge.hardware.profile import fitted_folder
+    from nasforge.hardware.fitted_file import describe_fitted, fitted_folder
 
-    files = sorted(fitted_folder().glob("*.json"))
-    if not files:
-        return {}
-    from nasforge.hardware.fitted_profile import describe_fitted  # takes scipy, and is seldom needed
-
-    return {f"profile:{path.stem}": describe_fitted(path) for path in files}
+    return {f"profile:{path.stem}": describe_fitted(path) for path in sorted(fitted_folder().glob("*.json"))}
 
 
 def _common(reasons: Iterable[str | None]) -> str | None:

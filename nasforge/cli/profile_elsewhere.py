@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nasforge.cli.output import print_json, print_pairs, print_table, print_text
 from nasforge.cli.stage import stage
@@ -11,7 +13,14 @@ HEADER = ["predicted by", "within 5 %", "within 10 %", "RMSPE", "Spearman", "exp
 
 
 def export_networks(
-    space: str, folder: Path, count: int, seed: int, *, resolution: int | None = None, as_json: bool = False
+    space: str,
+    folder: Path,
+    count: int,
+    seed: int,
+    *,
+    options: Mapping[str, Any] | None = None,
+    resolution: int | None = None,
+    as_json: bool = False,
 ) -> None:
     """Write networks of a space as ONNX files with a table to fill in, and say what to do next.
 
@@ -20,12 +29,13 @@ def export_networks(
         folder: a new or empty folder.
         count: how many networks.
         seed: of the draw.
+        options: of the space, such as `{"preset": "small"}`.
         resolution: height and width of the input; the space's own without.
         as_json: print JSON.
     """
     from nasforge.run import elsewhere
 
-    made, plug, classes = elsewhere.named_space(space, resolution)
+    made, plug, classes = elsewhere.named_space(space, options, resolution)
     with stage("writing networks") as progress:
         table = elsewhere.export_networks(made, folder, count, seed, plug=plug, classes=classes, progress=progress)
     if as_json:

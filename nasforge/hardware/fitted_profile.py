@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 
 from nasforge.errors import ProfileError, UsageError, unknown_name_sentence
+from nasforge.hardware.fitted_file import AGAIN, KIND, SCHEMA, fitted_names, profile_path, read_fitted_data, sentence
 from nasforge.hardware.kernel import Kernel, network_kernels
 from nasforge.hardware.predictor import LatencyPredictor
-from nasforge.hardware.profile import checksum, fitted_folder
+from nasforge.hardware.profile import checksum
 from nasforge.hardware.whole_network import WholeNetworkFit
 from nasforge.space import SearchSpace
 
-SCHEMA: Final = 1
-KIND: Final = "whole-network"
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SAMPLED: Final = 32
 """Networks of another space that the model's own error is estimated on."""
 
@@ -71,22 +67,10 @@ class FittedProfile:
         }
         return {**data, "sha256": checksum(data)}
 
-    @cached_property
+    @property
     def sentence(self) -> str:
         """Device, date and error, in one line."""
-        return (
-            f"fitted to {len(self.fit.measured_ms)} whole networks of '{self.space['name']}' measured on "
-            f"'{self.name}', {self.created[:10]}: {self.error_sentence}"
-        )
-
-    @property
-    def error_sentence(self) -> str:
-        """The cross-validated error in words."""
-        found = self.validation
-        return (
-            f"cross-validated, {found['within_10_percent']:.0%} of {found['n']:.0f} networks within 10 %, Spearman "
-            f"{found['spearman']:.3f}"
-        )
+        return sentence(self.name, self.space["name"], self.created, self.validation)
 
     def is_of(self, space: SearchSpace) -> bool:
         """Say whether the networks are of this space, at this size of input."""
@@ -129,24 +113,6 @@ def space_facts(space: SearchSpace) -> dict[str, Any]:
     """Return what tells a space from others, as the profile keeps it."""
     shapes = {name: list(shape) for name, shape in space.input_shapes.items()}
     return {"name": space.name, "fingerprint": space.fingerprint, "input_shapes": shapes}
-
-
-def profile_path(name: str) -> Path:
-    """Return the file of a name.
-
-    Raises:
-        UsageError: the name cannot be a file's.
-    """
-    if not NAME.fullmatch(name):
-        raise UsageError(
-            f"'{name}' was given as the name of a profile; expected letters, digits, dots, dashes and underscores."
-        )
-    return fitted_folder() / f"{name}.json"
-
-
-def fitted_names() -> list[str]:
-    """Return the names of the profiles that the user has."""
-    return sorted(path.stem for path in fitted_folder().glob("*.json"))
 
 
 def find_fitted(text: str) -> tuple[FittedProfile, Path]:
@@ -194,23 +160,13 @@ def read_fitted(path: Path) -> FittedProfile:
     Raises:
         ProfileError: damaged, edited by hand, of another kind or another schema.
     """
-    again = "fit it again with `nasforge profile --from-measurements`"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ProfileError(f"profile '{path}' cannot be read ({type(error).__name__}); {again}.") from error
-    if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise ProfileError(f"profile '{path}' is not one fitted to whole networks; {again}.")
-    if data.get("schema") != SCHEMA:
-        raise ProfileError(f"profile '{path}' has schema {data.get('schema')!r}, this version reads {SCHEMA}; {again}.")
-    if data.get("sha256") != checksum(data):
-        raise ProfileError(f"profile '{path}' does not match its checksum, so it was edited or damaged; {again}.")
+    data = read_fitted_data(path)
     try:
         kernels = tuple(Kernel(*row) for row in data["kernels"])
         fit = WholeNetworkFit(kernels, *_observed(data["networks"], len(kernels)), data["noise"], data["spread"])
         return FittedProfile(data["name"], data["space"], fit, data["validation"], data["created"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ProfileError(f"profile '{path}' lacks a part ({error}); {again}.") from error
+        raise ProfileError(f"profile '{path}' lacks a part ({error}); {AGAIN}.") from error
 
 
 def _observed(networks: Sequence[Mapping[str, Any]], size: int) -> tuple[Any, Any]:
@@ -219,23 +175,3 @@ def _observed(networks: Sequence[Mapping[str, Any]], size: int) -> tuple[Any, An
         for place, count in network["kernels"].items():
             row[int(place)] = count
     return counts, np.asarray([network["latency_ms"] for network in networks], dtype=np.float64)
-
-
-def describe_fitted(path: Path) -> str:
-    """Return a profile in one line, or why it cannot be used."""
-    try:
-        return read_fitted(path).sentence
-    except ProfileError:
-        return "damaged, fit it again from its measurements"
-
-
-__all__ = [
-    "FittedProfile",
-    "describe_fitted",
-    "find_fitted",
-    "fitted_names",
-    "profile_path",
-    "read_fitted",
-    "space_facts",
-    "write_fitted",
-]

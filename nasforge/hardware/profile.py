@@ -172,8 +172,3 @@ def cache_folder() -> Path:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "nasforge"
-
-
-def fitted_folder() -> Path:
-    """Return where profiles of devices elsewhere are kept: `profiles` in the cache folder."""
-    return cache_folder() / "profiles"

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from nasforge.errors import DamagedError, DataError, UsageError, WrongFolderError
 from nasforge.hardware.block_table import spread_networks
-from nasforge.hardware.fitted_profile import FittedProfile, profile_path, space_facts, write_fitted
+from nasforge.hardware.fitted_file import profile_path
+from nasforge.hardware.fitted_profile import FittedProfile, space_facts, write_fitted
 from nasforge.hardware.kernel import network_kernels
 from nasforge.hardware.profile import checksum
 from nasforge.hardware.whole_network import (
@@ -62,21 +63,25 @@ class Fitted:
     median_ms: float
 
 
-def named_space(name: str, resolution: int | None = None) -> tuple[SearchSpace, Plug, int]:
+def named_space(
+    name: str, options: Mapping[str, Any] | None = None, resolution: int | None = None
+) -> tuple[SearchSpace, Plug, int]:
     """Return the space of a name, how to make it again, and its number of classes.
 
     Args:
         name: of an installed space.
+        options: of the space, such as `{"preset": "small"}`.
         resolution: height and width of the input; the space's own without.
 
     Raises:
-        UsageError: no such space, or an input too small for it.
+        UsageError: no such space or option, or an input too small for it.
     """
-    space = make_space(name, {})
+    given = dict(options or {})
+    space = make_space(name, given)
     if resolution is not None:
         channels = next(iter(space.input_shapes.values()))[0]
-        space = make_space(name, {}, (channels, resolution, resolution))
-    return space, Plug(name), classes_of(space, space.smallest())
+        space = make_space(name, given, (channels, resolution, resolution))
+    return space, Plug(name, given), classes_of(space, space.smallest())
 
 
 def export_networks(

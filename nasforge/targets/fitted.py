@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from nasforge.errors import TargetError, UsageError
-from nasforge.hardware.fitted_profile import find_fitted, fitted_names
+from nasforge.hardware.fitted_file import fitted_names
+from nasforge.hardware.fitted_profile import find_fitted
 from nasforge.hardware.predictor import LatencyPredictor
 from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target

@@ -21,10 +21,11 @@ def cache(monkeypatch, tmp_path):
 @pytest.mark.plugins
 def test_from_a_space_to_a_prediction_for_the_device(tmp_path, cache, capsys):
     folder = tmp_path / "networks"
-    profile_elsewhere.export_networks("nb201", folder, 12, 0, resolution=16)
+    profile_elsewhere.export_networks("mbconv", folder, 12, 0, options={"preset": "tiny"}, resolution=16)
     assert "--from-measurements" in capsys.readouterr().out
     artifacts = read_manifest(folder / MANIFEST)
     assert {each.input_shape for each in artifacts.values()} == {(3, 16, 16)}
+    assert all(dict(each.plug.options) == {"preset": "tiny"} for each in artifacts.values())
     rows = [f"{file},{3 + each.space.macs(each.architecture) / 1e6}" for file, each in artifacts.items()]
     table = folder / "measurements.csv"
     table.write_text("\n".join(["file,latency_ms", *rows]))

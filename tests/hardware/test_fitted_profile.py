@@ -10,6 +10,7 @@ import pytest
 from nasforge.errors import ProfileError, UsageError
 from nasforge.hardware import fitted_profile as fitted
 from nasforge.hardware.block_table import spread_networks
+from nasforge.hardware.fitted_file import describe_fitted, fitted_names, profile_path
 from nasforge.hardware.kernel import network_kernels
 from nasforge.hardware.profile import checksum
 from nasforge.hardware.whole_network import cross_validate, fit_networks
@@ -42,7 +43,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def test_a_profile_read_back_predicts_the_same_to_the_bit(profile, folder):
-    fitted.write_fitted(fitted.profile_path("phone"), profile)
+    fitted.write_fitted(profile_path("phone"), profile)
     found, path = fitted.find_fitted("phone")
     assert path == folder / "phone.json"
     assert found.to_json() == profile.to_json()
@@ -50,8 +51,8 @@ def test_a_profile_read_back_predicts_the_same_to_the_bit(profile, folder):
     before, after = (each.predictor(declare(), "").cost.batch(rows) for each in (profile, found))
     np.testing.assert_array_equal(before, after)
     assert fitted.find_fitted(str(path))[0].to_json() == profile.to_json()
-    assert fitted.fitted_names() == ["phone"]
-    assert fitted.describe_fitted(path) == profile.sentence
+    assert fitted_names() == ["phone"]
+    assert describe_fitted(path) == profile.sentence
 
 
 @pytest.mark.parametrize("part", ["networks", "kernels", "noise", "validation", "name"])
@@ -74,21 +75,21 @@ def test_of_another_kind_schema_or_torn_it_is_refused_in_a_sentence(profile, tmp
         path.write_text(text[:cut])
         with pytest.raises(ProfileError, match="cannot be read"):
             fitted.read_fitted(path)
+        assert "damaged" in describe_fitted(path)
     lacking = {key: value for key, value in profile.to_json().items() if key not in ("noise", "sha256")}
     path.write_text(json.dumps({**lacking, "sha256": checksum(lacking)}))
     with pytest.raises(ProfileError, match="lacks a part"):
         fitted.read_fitted(path)
-    assert "damaged" in fitted.describe_fitted(path)
 
 
 def test_an_unknown_name_says_the_nearest_and_how_to_make_one(profile, folder):
-    fitted.write_fitted(fitted.profile_path("phone"), profile)
+    fitted.write_fitted(profile_path("phone"), profile)
     with pytest.raises(UsageError, match=r"Did you mean 'phone'\?.*--from-measurements"):
         fitted.find_fitted("fone")
     with pytest.raises(UsageError, match="does not exist"):
         fitted.find_fitted("folder/phone.json")
     with pytest.raises(UsageError, match="letters, digits"):
-        fitted.profile_path("../phone")
+        profile_path("../phone")
 
 
 def test_a_folder_that_cannot_be_written_says_what_to_set(profile, tmp_path):

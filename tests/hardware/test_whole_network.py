@@ -73,6 +73,15 @@ def test_latency_is_a_constant_plus_the_sum_over_nodes_of_any_architecture(fit, 
     assert cost.batch(SPACE.integers([architecture]))[0] == pytest.approx(total, rel=1e-9)
 
 
+def test_a_space_too_entangled_for_tables_is_walked_and_costs_the_same(fit):
+    walked = declare()
+    walked.__dict__["_variants"] = None  # what a space finds that is too entangled
+    architectures, networks = drawn(10, 11, walked)
+    cost = fit.cost(walked)
+    assert cost.tables == ()
+    assert cost.batch(walked.integers(architectures)) == pytest.approx([fit.network_ms(each) for each in networks])
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

@@ -11,7 +11,8 @@ import pytest
 
 from nasforge.errors import TargetError, UsageError
 from nasforge.hardware.block_table import spread_networks
-from nasforge.hardware.fitted_profile import FittedProfile, profile_path, space_facts, write_fitted
+from nasforge.hardware.fitted_file import profile_path
+from nasforge.hardware.fitted_profile import FittedProfile, space_facts, write_fitted
 from nasforge.hardware.kernel import network_kernels
 from nasforge.hardware.whole_network import cross_validate, fit_networks
 from nasforge.ops import Conv, GlobalPool, Linear
