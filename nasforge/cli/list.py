@@ -55,7 +55,14 @@ def _profiles() -> dict[str, str]:
     here = {path.stem: describe_profile(path) for path in sorted(cache_folder().glob("*.json"))}
     cards = describe_shipped()
     others = {path.stem: f"{describe_profile(path)}, shipped" for path in shipped_profiles() if path.stem not in cards}
-    return {**others, **cards, **here}
+    return {**others, **cards, **here, **_fitted()}
+
+
+def _fitted() -> dict[str, str]:
+    """Return the profiles of devices elsewhere, as the target `profile` names them."""
+    from nasforge.hardware.fitted_file import describe_fitted, fitted_folder
+
+    return {f"profile:{path.stem}": describe_fitted(path) for path in sorted(fitted_folder().glob("*.json"))}
 
 
 def _common(reasons: Iterable[str | None]) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from nasforge.cli.output import print_json, print_table, print_text
+from nasforge.errors import UsageError
 
 if TYPE_CHECKING:
     from nasforge.hardware.profile import Profile
@@ -31,26 +32,75 @@ def profile(
     threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 1,
     out: Annotated[Optional[Path], typer.Option(help="Write it here, and not where searches find it.")] = None,  # noqa: UP045 - as above
+    export_networks: Annotated[
+        Optional[Path],  # noqa: UP045 - as above
+        typer.Option(help="For a device elsewhere: write networks and a table to fill in to this folder."),
+    ] = None,
+    networks: Annotated[int, typer.Option("--networks", "-n", help="How many, with --export-networks.")] = 60,
+    from_measurements: Annotated[
+        Optional[Path],  # noqa: UP045 - as above
+        typer.Option(help="Fit a profile to a table that was filled in on a device elsewhere."),
+    ] = None,
+    name: Annotated[Text, typer.Option(help="Of the device, with --from-measurements.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the networks, with --export-networks.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure this machine for a space: a profile, with its error on networks that took no part in fitting.
 
-    Interrupted, the same command goes on where it was.
+    Interrupted, the same command goes on where it was. For a device that nasforge cannot run on: --export-networks,
+    measure there, --from-measurements.
     """
-    from nasforge.cli.stage import stage
+    from nasforge.cli import profile_elsewhere as elsewhere
+
+    _check_together(export_networks, from_measurements, name)
+    if from_measurements is not None:
+        elsewhere.from_measurements(from_measurements, str(name), as_json=as_json)
+    elif export_networks is not None:
+        elsewhere.export_networks(
+            space, export_networks, networks, seed, options=_options(options)["space_options"], resolution=resolution,
+            as_json=as_json,
+        )  # fmt: skip
+    else:
+        given = _options(options)
+        _measure(target, space, given, (data, resolution, classes), (threads, batch), out, as_json)
+
+
+def _check_together(export: Path | None, table: Path | None, name: str | None) -> None:
+    if export is not None and table is not None:
+        raise UsageError("--export-networks and --from-measurements were both given; give one, measure in between.")
+    if (table is None) != (name is None):
+        raise UsageError("--from-measurements and --name belong together; give both, such as --name my-phone.")
+
+
+def _options(words: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return the options of the space, and those of the target."""
     from nasforge.cli.target_options import target_options
     from nasforge.config.options import parse_options
+
+    of_space = [each for each in words or () if each.startswith("space.")]
+    return {
+        "space_options": parse_options(of_space, ("space",))["space"],
+        "target_options": target_options([each for each in words or () if each not in of_space]),
+    }
+
+
+def _measure(
+    target: str,
+    space: str,
+    options: Mapping[str, Any],
+    made_for: tuple[str | None, int | None, int | None],
+    runtime: tuple[int, int],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    from nasforge.cli.stage import stage
     from nasforge.config.profiling import make_profile
 
-    of_space = [each for each in options or () if each.startswith("space.")]
-    given = {
-        "space_options": parse_options(of_space, ("space",))["space"],
-        "target_options": target_options([each for each in options or () if each not in of_space]),
-    }
+    data, resolution, classes = made_for
     with stage(f"profiling {target}") as progress:
         path, made = make_profile(
-            target, space, **given, data=data, resolution=resolution, classes=classes,
-            threads=threads, batch=batch, out=out, progress=progress,
+            target, space, **options, data=data, resolution=resolution, classes=classes,
+            threads=runtime[0], batch=runtime[1], out=out, progress=progress,
         )  # fmt: skip
     if as_json:
         print_json({"path": str(path), "validation": dict(made.validation), "baselines": dict(made.baselines)})

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nasforge import registry
 from nasforge.config.check import check_options
 from nasforge.errors import NotInstalledError, UsageError, unknown_name_sentence
-from nasforge.run.settings import Settings
+from nasforge.run.settings import Settings, short_form
 
 MODULE: Final = "nasforge_experiments"
 GROUPS: Final = {"space": "spaces", "strategy": "strategies", "target": "targets", "task": "tasks"}
@@ -50,6 +50,7 @@ def compose(groups: Mapping[str, str | None], values: Mapping[str, Any], overrid
     Raises:
         UsageError: a name, key or value that nothing knows; the nearest is named.
     """
+    groups, values = _short_target(groups, values)
     chosen = [f"{group}={_installed(group, name)}" for group, name in groups.items() if name is not None]
     overrides, values = _budgets(overrides, values)
     config = _compose([*chosen, *map(checked_override, overrides)])
@@ -72,6 +73,17 @@ def composed_of(config: DictConfig) -> Composed:
     settings = Settings.read(plain)  # type: ignore[arg-type]  # a DictConfig gives a dict
     check_options(settings)
     return Composed(settings, OmegaConf.to_container(config, resolve=False))  # type: ignore[arg-type]  # as above
+
+
+def _short_target(
+    groups: Mapping[str, str | None], values: Mapping[str, Any]
+) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Write the short form of a target, `profile:my-phone`, as a name and an option."""
+    given = groups.get("target")
+    if given is None:
+        return dict(groups), dict(values)
+    name, options = short_form(given)
+    return {**groups, "target": name}, {**values, **{f"target.{key}": value for key, value in options.items()}}
 
 
 def _budgets(overrides: Sequence[str], values: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:

@@ -41,7 +41,8 @@ def agreement(predicted: Sequence[float], measured: Sequence[float]) -> dict[str
     """
     guess, truth = np.asarray(predicted, dtype=float), np.asarray(measured, dtype=float)
     relative = guess / truth - 1.0
-    rank = stats.spearmanr(guess, truth).statistic if len(truth) > 2 else float("nan")
+    varies = len(truth) > 2 and np.ptp(guess) > 0.0 and np.ptp(truth) > 0.0
+    rank = stats.spearmanr(guess, truth).statistic if varies else float("nan")
     return {
         "n": float(len(truth)),
         "within_5_percent": float((np.abs(relative) <= 0.05).mean()),

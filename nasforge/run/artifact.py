@@ -131,10 +131,11 @@ def find_architecture(text: str) -> Artifact:
         raise NotInstalledError.unknown("architecture", text, named)
     _, function = named[text]
     space, architecture = function()
-    return Artifact(space, architecture, None, _classes(space, architecture))
+    return Artifact(space, architecture, None, classes_of(space, architecture))
 
 
-def _classes(space: SearchSpace, architecture: Architecture) -> int:
+def classes_of(space: SearchSpace, architecture: Architecture) -> int:
+    """Return the channels of the first output."""
     lowered = space.lower(architecture)
     number = next(iter(lowered.outputs.values()))[0]
     return int(lowered.nodes[number].output_type.channels)
@@ -154,4 +155,13 @@ def describe(artifact: Artifact) -> Mapping[str, Any]:
     }
 
 
-__all__ = ["FILE", "Artifact", "describe", "find_architecture", "from_json", "named_architectures", "read_artifact"]
+__all__ = [
+    "FILE",
+    "Artifact",
+    "classes_of",
+    "describe",
+    "find_architecture",
+    "from_json",
+    "named_architectures",
+    "read_artifact",
+]

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from nasforge import registry
 from nasforge.errors import NasforgeError, PluginError, UsageError, unknown_name_sentence
+from nasforge.run.settings import short_form
 from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy
 from nasforge.targets.base import Target
@@ -41,13 +42,14 @@ def make_strategy(name: str, options: Mapping[str, Any]) -> Strategy:
 
 
 def make_target(name: str, options: Mapping[str, Any]) -> Target:
-    """Return a new target with the given options.
+    """Return a new target with the given options; the name may be the short form `profile:my-phone`.
 
     Raises:
         UsageError: an unknown option, or a value of the wrong kind.
         PluginError: the target cannot be made.
     """
-    made = _made("targets", name, options)
+    name, short = short_form(name)
+    made = _made("targets", name, {**short, **options})
     if not isinstance(made, Target):
         raise UsageError(f"target '{name}' makes a {type(made).__name__}; expected a subclass of nasforge's Target.")
     return made

@@ -27,9 +27,9 @@ class Plug:
 
     @classmethod
     def read(cls, given: Any, kind: str) -> Plug:
-        """Read a name, or a mapping with `name` and options."""
+        """Read a name, or a mapping with `name` and options; of a target also the short form `name:option`."""
         if isinstance(given, str):
-            return cls(given)
+            return cls(*short_form(given)) if kind == "target" else cls(given)
         if isinstance(given, Mapping) and isinstance(given.get("name"), str):
             return cls(given["name"], {str(key): value for key, value in given.items() if key != "name"})
         raise UsageError(f"{kind} was given {given!r}; expected the name of one, see `nasforge list`.")
@@ -37,6 +37,16 @@ class Plug:
     def to_json(self) -> dict[str, Any]:
         """Return name and options in one mapping."""
         return {"name": self.name, **self.options}
+
+
+def short_form(text: str) -> tuple[str, dict[str, str]]:
+    """Return name and options of a target: what follows a colon is the option of the target's own name.
+
+    >>> short_form("profile:my-phone"), short_form("cpu")
+    (('profile', {'profile': 'my-phone'}), ('cpu', {}))
+    """
+    name, colon, value = text.partition(":")
+    return name, {name: value} if colon else {}
 
 
 @final

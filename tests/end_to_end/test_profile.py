@@ -44,8 +44,24 @@ def test_bad_options_of_a_profile_are_one_sentence(nasforge_in: Nasforge, tmp_pa
         (["--space", "mbcon"], "mbconv"),
         (["--data", "digits", "--resolution", "32"], "--resolution"),
         (["--threads", "0"], "threads"),
+        (["--from-measurements", "table.csv"], "--name"),
+        (["--name", "phone"], "--from-measurements"),
+        (["--export-networks", "a", "--from-measurements", "b", "--name", "c"], "both"),
         (["space.wdth=2"], "width"),
         (["target.protocol.visit=2"], "visits"),
     ):
         code = 1 if "gpu" in arguments else 2
         assert word in nasforge_in(tmp_path, "profile", *arguments, code=code).stderr
+
+
+def test_a_device_elsewhere_is_exported_measured_fitted_and_predicted(nasforge_in: Nasforge, tmp_path: Path) -> None:
+    nasforge_in(tmp_path, "profile", "--export-networks", "out", "--space", "nb201", "space.repeats=1", "-n", "16")
+    table = tmp_path / "out" / "measurements.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    sizes = [(tmp_path / "out" / line.split(",")[0]).stat().st_size for line in lines[1:]]
+    filled = [f"{line.rstrip(',')},{2.0 + size / 1e6:.5f}" for line, size in zip(lines[1:], sizes, strict=True)]
+    table.write_text("\n".join([lines[0], *filled]) + "\n", encoding="utf-8")
+    arguments = ["profile", "--from-measurements", str(table), "--name", "my-board"]
+    assert "--target profile:my-board" in nasforge_in(tmp_path, *arguments).stdout
+    listed = nasforge_in(tmp_path, "list", "profiles").stdout
+    assert "profile:my-board" in listed
