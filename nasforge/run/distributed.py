@@ -153,7 +153,7 @@ class Ranks:
     def _collective(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:  # the latter where Ray has dissolved the group meanwhile
             raise RankLostError(f"process {self.rank} lost another one ({error}).") from error
 
 

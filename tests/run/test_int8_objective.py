@@ -23,6 +23,8 @@ from nasforge.tasks.dataset import DataSource
 from nasforge.testing.target import MemoryTarget
 from nasforge.training import TrainConfig, evaluate
 
+pytestmark = pytest.mark.plugins
+
 Search = Callable[..., SearchResult]
 TASK = Classification()
 METRIC = "accuracy_int8_valid"

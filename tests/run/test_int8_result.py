@@ -17,6 +17,8 @@ from nasforge.tasks.dataset import DataSource
 from nasforge.testing.target import MS_PER_BYTE, MemoryTarget
 from nasforge.training import evaluate
 
+pytestmark = pytest.mark.plugins
+
 Search = Callable[..., SearchResult]
 
 
