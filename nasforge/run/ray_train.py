@@ -319,19 +319,20 @@ def _train(work: list[Any], channel: Any) -> None:
     count = f"{ranks.size} worker{'s' * (ranks.size > 1)}"
     listener.note(f"shared weights are trained by {count} from step {training.step} on.")
     try:
-        training.run(listener, _reporting(training, ranks), given.save_every)
+        training.run(listener, _reporting(training, ranks, listener), given.save_every)
     finally:
         listener.closed()
 
 
-def _reporting(training: SharedTraining, ranks: Ranks) -> Callable[[str, dict[str, Any]], object]:
-    """Return how workers save: the first writes, all wait until it is done."""
+def _reporting(training: SharedTraining, ranks: Ranks, listener: Listener) -> Callable[[str, dict[str, Any]], object]:
+    """Return how workers save: the first tells what led there and writes, all wait until it is done."""
 
     def save(kind: str, state: dict[str, Any]) -> None:
         metrics = {"step": training.step}
         if ranks.rank:
             ray.train.report(metrics)
             return
+        listener.closed()  # no step before a checkpoint is trained again, so none could be told again
         with written(state) as folder:
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics, checkpoint, checkpoint_dir_name=folder_name(state))
