@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, final
@@ -15,7 +16,6 @@ from nasforge.hardware.device import this_cpu
 from nasforge.targets.base import Measurement, Progress
 from nasforge.targets.ort_cpu import OrtCpu
 from nasforge.targets.ort_target import OrtTarget
-from nasforge.targets.timing import Protocol
 
 SLOWER: Final = "this processor has no INT8 instructions (VNNI, AMX, i8mm), so INT8 may be slower than float32"
 
@@ -35,17 +35,10 @@ class OrtInt8(OrtTarget):
         "format": "QDQ", "activations": "uint8", "weights": "int8", "per_channel": True, "reduce_range": False,
     }  # fmt: skip
 
-    def __init__(
-        self,
-        protocol: Protocol | Mapping[str, Any] | None = None,
-        threads: int = 1,
-        batch: int = 1,
-        profile: str | None = None,
-        allow_foreign_profile: bool = False,
-    ) -> None:
-        """Check the options."""
-        super().__init__(protocol, threads, batch, profile, allow_foreign_profile)
-        self._said: dict[str, str] = {}
+    @functools.cached_property
+    def _said(self) -> dict[str, str]:
+        """What stayed float, by file."""
+        return {}
 
     def prepare(self, source: Path, folder: Path) -> Path:
         """Return the quantised file.

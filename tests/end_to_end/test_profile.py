@@ -22,15 +22,23 @@ QUICK = [
 ]  # fmt: skip
 
 
-def test_a_profile_is_made_listed_and_interrupted_goes_on(nasforge_in: Nasforge, start: Start, tmp_path: Path) -> None:
+def test_a_profile_is_made_and_interrupted_goes_on(
+    nasforge_in: Nasforge, start: Start, cache: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "mine.json"
     process = start(tmp_path, "profile", *QUICK, "--out", str(out), "--json")
-    time.sleep(6.0)
+    until = time.monotonic() + 120
+    while len(list(cache.glob("cpu-nb201-*.unfinished/files/*.onnx"))) < 10:
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert list(cache.glob("cpu-nb201-*.unfinished"))
     done = nasforge_in(tmp_path, "profile", *QUICK, "--out", str(out))
+    assert not list(cache.glob("cpu-nb201-*.unfinished"))
     for word in ("this profile", "MACs, their best line", "params, their best line", "40", str(out)):
         assert word in done.stdout
     profile = json.loads(out.read_text(encoding="utf-8"))
