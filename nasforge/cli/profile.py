@@ -112,6 +112,10 @@ def _print(path: Path, made: Profile) -> None:
     from nasforge.hardware.block_table import is_sound
 
     rows = [_row("this profile", made.validation)] if made.validation else []
+    speed = made.validation.get("speed", 1.0)
+    if made.validation:
+        as_read = {key: made.validation.get(f"{key}_as_read", value) for key, value in made.validation.items()}
+        rows.append(_row("the same, times as read", as_read))
     rows += [_row(NAMES.get(name, name), found) for name, found in made.baselines.items()]
     header = ("predicted by", "networks", "within 5 %", "within 10 %", "RMSPE", "Spearman")
     print_table(header, rows)
@@ -121,6 +125,13 @@ def _print(path: Path, made: Profile) -> None:
         f"{len(made.entries)} blocks measured, {unstable} unstable; {quiet:.0%} of visits in a quiet moment; latencies "
         "are quiet ones (minima), medians of a busy machine are higher"
     )
+    if made.validation:
+        print_text(
+            f"held-out networks were timed by another process, whose reference network took {speed:.2f} of its time in "
+            "this profile: the first row is at equal speed of the processor"
+        )
+    if made.noise.get("sentence"):
+        print_text(made.noise["sentence"])
     if made.validation and not is_sound(made.validation):
         print_text(
             "weak: below 95 % within 10 % or Spearman 0.98; trust measured finalists, and profile again when idle"

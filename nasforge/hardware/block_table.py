@@ -15,11 +15,12 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 
 from nasforge.hardware.block_model import BlockModel, Blocks, Estimate
-from nasforge.hardware.cost import AdditiveCost, Cost, WalkCost
+from nasforge.hardware.cost import Cost, cost_as_run
 from nasforge.hardware.features import estimate_ms, fit_kernels, kernel_features
 from nasforge.hardware.predictor import LatencyPredictor, agreement
 from nasforge.hardware.profile import Profile
 from nasforge.space import Architecture, Lowered, Operator, SearchSpace, Types
+from nasforge.space.repeats import is_constant, spared
 
 METRIC: Final = "latency_ms_predicted"
 LEAST_OF_KIND: Final = 8
@@ -82,10 +83,11 @@ class BlockTable:
         return found if found is not None else estimate_ms(self._profile.kernels, op, types)
 
     def features(self, lowered: Lowered) -> tuple[int, dict[str, float]]:
-        """Return the number of blocks of a network, and the sum of their milliseconds by group."""
+        """Return the number of blocks that a network runs, and the sum of their milliseconds by group."""
         count, sums = 0, dict[str, float]()
-        for node in lowered.nodes:
-            if node.input_types:
+        left = spared(lowered)
+        for index, node in enumerate(lowered.nodes):
+            if node.input_types and index not in left:
                 group = group_of(node.op)
                 count += 1
                 sums[group] = sums.get(group, 0.0) + self.ms(node.op, node.input_types)
@@ -145,11 +147,10 @@ def corrected_cost(profile: Profile, space: SearchSpace, table: BlockTable | Non
             return 0.0
         return max(float(factors.get(group_of(op), other) * blocks.ms(op, types) + per_block), 0.0)
 
-    cost = space.additive(METRIC, node_ms)
-    offset = max(float(correction["offset"]), -0.5 * _least(cost, space))
-    if isinstance(cost, AdditiveCost):
-        return cost.scaled(1.0, offset)
-    return WalkCost(METRIC, lambda architecture: cost(architecture) + offset, space.fingerprint)
+    offset = float(correction["offset"])
+    if offset < 0.0:
+        offset = max(offset, -0.5 * _least(cost_as_run(METRIC, space, node_ms), space))
+    return cost_as_run(METRIC, space, node_ms, offset)
 
 
 def _least(cost: Cost, space: SearchSpace) -> float:
@@ -203,32 +204,52 @@ def _threads(runtime: Mapping[str, Any]) -> str:
 
 
 def spread_networks(space: SearchSpace, count: int, seed: int = 20) -> list[Architecture]:
-    """Draw different networks spread over the space's costs: every n-th by MACs of many samples, shuffled."""
+    """Draw different networks spread over the space's costs: every n-th by MACs of many samples, shuffled.
+
+    Networks whose output depends on no input are passed over: a runtime folds them to a constant.
+    """
     rng = np.random.default_rng(seed)
     unique = np.unique(space.sample_batch(40 * count, rng), axis=0)
     ordered = unique[np.argsort(space.cost("macs").batch(unique), kind="stable")]
-    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
-    return [space.from_decisions(row) for row in rng.permutation(ordered[places])]
+    chosen = dict[int, None]()
+    for place in np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int).tolist():
+        while place < len(ordered) and is_constant(space.lower(space.from_decisions(ordered[place]))):
+            place += 1
+        if place < len(ordered):
+            chosen[place] = None
+    return [space.from_decisions(row) for row in rng.permutation(ordered[list(chosen)])]
 
 
 def validated(
-    profile: Profile, space: SearchSpace, held_out: Sequence[Architecture], measured_ms: Sequence[float]
+    profile: Profile,
+    space: SearchSpace,
+    held_out: Sequence[Architecture],
+    read_ms: Sequence[float],
+    speed: float = 1.0,
 ) -> Profile:
     """Return the profile with its error on networks that took no part in fitting; without one below three.
 
-    MACs and params stand beside it, each with the factor and the offset that fit the same networks best.
+    The error is at equal speed of the processor: what another process read is divided by `speed`, its reference's time
+    over that of the profile. The error of the times as they were read stands beside it under `..._as_read`, and so
+    do MACs and params, each with the factor and the offset that fit the same networks best.
     """
     if len(held_out) < 3:
         return profile
     cost = corrected_cost(profile, space)
     predicted = [cost(each) for each in held_out]
+    measured_ms = [value / speed for value in read_ms]
     rows = [
         {"decisions": list(each.decisions), "measured_ms": truth, "predicted_ms": guess}
         for each, truth, guess in zip(held_out, measured_ms, predicted, strict=True)
     ]
+    as_read = agreement(predicted, read_ms)
     return dataclasses.replace(
         profile,
-        validation=agreement(predicted, measured_ms),
+        validation={
+            **agreement(predicted, measured_ms),
+            "speed": speed,
+            **{f"{key}_as_read": as_read[key] for key in ("within_5_percent", "within_10_percent", "rmspe")},
+        },
         held_out=rows,
         baselines={
             metric: agreement(_best_line([space.cost(metric)(each) for each in held_out], measured_ms), measured_ms)

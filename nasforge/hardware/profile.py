@@ -39,8 +39,9 @@ class Profile:
         correction: offset, ms per block, factors by kind of block, fitted on whole networks.
         validation: held-out error.
         created: UTC time.
-        readings: of each entry: `p10_ms`, `median_ms`, `runs`, `visits`, `spread` (second-best visit / best - 1) and
-            `flag`.
+        readings: of each entry: `p10_ms`, `median_ms`, `runs`, `visits`, `spread` (second-best visit / best - 1),
+            `flag`, and `visits_ms`: least run and median of every visit, as they were read.
+        fitted: the networks of `correction`: decisions, `measured_ms`, and as of an entry.
         reference: fixed networks by name, best ms of each; measured again when the profile is used.
         quant: how INT8 networks are quantised; empty for float32.
         scales: hyper-parameters of the models of unmeasured blocks, see `BlockModel`.
@@ -66,6 +67,7 @@ class Profile:
     reference: Mapping[str, float] = field(default_factory=dict)
     quant: Mapping[str, Any] = field(default_factory=dict)
     scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    fitted: Sequence[Mapping[str, Any]] = field(default_factory=list)
     held_out: Sequence[Mapping[str, Any]] = field(default_factory=list)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     tool_version: str = field(default_factory=lambda: version("nasforge"))

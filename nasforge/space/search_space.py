@@ -22,6 +22,7 @@ from nasforge.space.graph import compile_graph
 from nasforge.space.lower import Lowered, alone, lower
 from nasforge.space.node import Node
 from nasforge.space.occurring import canonical_factors
+from nasforge.space.repeats import Repeats
 from nasforge.space.restriction import consistent
 from nasforge.space.table import TableTooLargeError
 from nasforge.space.tensor import TensorType
@@ -355,6 +356,15 @@ class SearchSpace:
             lambda a: sum(cost(node.op, node.input_types) for node in lower(graph, a.decisions).nodes),
             self.fingerprint,
         )
+
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """What architectures spare of the sum over nodes; None where none of 2,048 random ones spares anything."""
+        if self._variants is None:
+            return None
+        found = Repeats(self._analysis.graph, self._variants, tuple(self.sizes))
+        rows = self.sample_batch(2048, np.random.default_rng(0)) if found.possible else None
+        return found if rows is not None and found.batch(rows, lambda op, types: 1.0).any() else None
 
     @cached_property
     def _costs(self) -> dict[str, AdditiveCost | WalkCost]:

@@ -34,6 +34,7 @@ class Measurement:
         source: where and with what it was measured.
         noise: what to know of the host's noise; empty where it was quiet.
         quantised: how many convolutions of an INT8 file stayed float, and why; empty for float networks.
+        reference_ms: best of the reference network that was visited between; 0 where there was none.
     """
 
     latency_ms: float
@@ -44,6 +45,7 @@ class Measurement:
     source: str
     noise: str = ""
     quantised: str = ""
+    reference_ms: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the measurement as plain data."""

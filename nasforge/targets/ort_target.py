@@ -107,7 +107,14 @@ class OrtTarget(Target):
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure float32 ONNX files, interleaved with each other and with a reference network."""
         readings, noise = self.time(paths, self.protocol, lambda share: _tell(progress, share), 0.1)
-        return [measurement(reading.counted, self.source, noise.sentence) for reading in readings]
+        return [
+            dataclasses.replace(
+                measurement(reading.counted, self.source, noise.sentence),
+                latency_ms=reading.best_ms,
+                reference_ms=noise.reference_ms,
+            )
+            for reading in readings
+        ]
 
     def time(
         self,

@@ -139,41 +139,47 @@ class _Build:
         networks = [self.space.lower(each) for each in self.architectures]
         whole = self._write(networks, 0.0, _WRITTEN / 2)
         timed = networks[: self.fitted] if self.effort.fresh else networks
-        table, truth = self._first_round(whole[: len(timed)])
+        table, found = self._first_round(whole[: len(timed)])
+        truth = [each.best_ms for each in found]
         more = self.effort.blocks - len(self.blocks)
         if more > 0 and len(self.blocks) < len(self.variants):
             table = self._second_round(table, blocks_to_add(BlockTable(table, self.space), self.space, more))
         blocks = BlockTable(table, self.space)
         correction = fit_correction(blocks, networks[: self.fitted], truth[: self.fitted])
-        table = dataclasses.replace(table, correction=correction)
-        held = truth[self.fitted :] if not self.effort.fresh else self._measured_elsewhere(whole[self.fitted :])
+        fitted = [
+            {"decisions": list(each.decisions), "measured_ms": ms, **summary(reading)}
+            for each, ms, reading in zip(self.architectures[: self.fitted], truth, found, strict=False)
+        ]
+        table = dataclasses.replace(table, correction=correction, fitted=fitted)
+        held, speed = truth[self.fitted :], 1.0
+        if self.effort.fresh:
+            held, speed = self._measured_elsewhere(whole[self.fitted :], table.noise["reference_ms"])
         for each in self.kept:
             each.forget()
         self.tell(1.0)
-        return validated(table, self.space, self.architectures[self.fitted :], held)
+        return validated(table, self.space, self.architectures[self.fitted :], held, speed)
 
-    def _first_round(self, whole: Sequence[Path]) -> tuple[Profile, list[float]]:
-        """Measure blocks that networks use most and whole networks; return the table, and the networks' times."""
+    def _first_round(self, whole: Sequence[Path]) -> tuple[Profile, list[Readings]]:
+        """Measure blocks that networks use most and whole networks; return the table, and the networks' readings."""
         files = [*self._write(list(self.blocks.values()), _WRITTEN / 2, _WRITTEN), *whole]
         references = reference_networks(self.folder)
         end = _FIRST if self.effort.fresh else 1.0
         readings, noise = self._time([*files, *references.values()], len(self.blocks), self.kept[0], _WRITTEN, end)
         count = len(self.blocks)
-        best = [best_ms(each) for each in readings]
-        table = dataclasses.replace(
-            self._blank(noise), reference=dict(zip(references, best[len(files) :], strict=True))
-        )
-        return self._with(table, dict(zip(self.blocks, readings, strict=False))), best[count : len(files)]
+        best = [each.best_ms for each in readings[len(files) :]]
+        table = dataclasses.replace(self._blank(noise), reference=dict(zip(references, best, strict=True)))
+        return self._with(table, dict(zip(self.blocks, readings, strict=False))), readings[count : len(files)]
 
     def _second_round(self, table: Profile, keys: Sequence[str]) -> Profile:
         """Measure the blocks whose estimates would err most."""
         files = self._write([self.variants[key] for key in keys], _FIRST, _FIRST)
-        readings, _ = self._time(files, len(files), self.kept[1], _FIRST, _TIMED)
-        return self._with(table, dict(zip(keys, readings, strict=True)))
+        readings, noise = self._time(files, len(files), self.kept[1], _FIRST, _TIMED)
+        speed = table.noise["reference_ms"] / noise.reference_ms
+        return self._with(table, dict(zip(keys, readings, strict=True)), speed)
 
-    def _with(self, table: Profile, readings: Mapping[str, Readings]) -> Profile:
-        """Return the table with more entries, and what estimates the others fitted to all."""
-        entries = {**table.entries, **{key: best_ms(each) for key, each in readings.items()}}
+    def _with(self, table: Profile, readings: Mapping[str, Readings], speed: float = 1.0) -> Profile:
+        """Return the table with more entries, times `speed`, and what estimates the others fitted to all."""
+        entries = {**table.entries, **{key: speed * each.best_ms for key, each in readings.items()}}
         kernels = fit_by_kind(self.variants, entries)
         model = (
             BlockModel(single_blocks(self.variants), entries, kernels) if len(entries) < len(self.variants) else None
@@ -213,18 +219,20 @@ class _Build:
     def _check_quiet(self, noise: Noise, kept: Kept) -> None:
         if not self.effort.strict:
             return
-        said = f"{noise.sentence}; " if noise.sentence else ""
+        said = f"{noise.sentence}; " if noise.too_noisy else ""
         if self.busy_cores > self.effort.protocol.busy_cores:
             said += f"other processes used {self.busy_cores:.1f} cores while this machine was measured; "
         if said:
             kept.forget()
             raise ProfileError(f"{said}no profile was written: measure again when the machine is idle.")
 
-    def _measured_elsewhere(self, files: Sequence[Path]) -> list[float]:
+    def _measured_elsewhere(self, files: Sequence[Path], reference_ms: float) -> tuple[list[float], float]:
+        """Return the times of another process, and its reference's over that of the profile."""
         found = measure_in_fresh_process(
             type(self.target), self.target.options(), files, lambda share: self.tell(_TIMED + (1.0 - _TIMED) * share)
         )
-        return [each.latency_ms for each in found]
+        own = min((each.reference_ms for each in found), default=0.0)
+        return [each.latency_ms for each in found], own / reference_ms if own else 1.0
 
     def _blank(self, noise: Noise) -> Profile:
         facts = self.target.facts()
@@ -241,11 +249,6 @@ class _Build:
         )
 
 
-def best_ms(readings: Readings) -> float:
-    """Return the quiet latency: the least run of the visits that count."""
-    return float(min(min(visit) for visit in readings.counted))
-
-
 def summary(readings: Readings) -> dict[str, Any]:
     """Return what a profile keeps of an entry beside its best."""
     visits = readings.counted
@@ -258,6 +261,7 @@ def summary(readings: Readings) -> dict[str, Any]:
         "visits": len(visits),
         "spread": round(float(spread), 4),
         "flag": "unstable" if spread > UNSTABLE else "",
+        "visits_ms": [[round(min(visit), 6), round(float(np.median(visit)), 6)] for visit in readings.visits],
     }
 
 

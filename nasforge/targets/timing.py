@@ -3,6 +3,10 @@
 On a shared host the slow spells last for seconds, so back-to-back runs average nothing out. Items are visited in
 shuffled passes; a reference network is visited between, and a visit counts only while the reference runs near
 its best. Items with too few such visits are visited again, a bounded number of times.
+
+A host that is hardly ever at its best but keeps its speed for a while (shared turbo clocks) is timed relatively: each
+visit is divided by how much slower than its best the reference was beside it, and the median of the visits counts.
+Where the reference does not even agree with itself before and after a visit, the host is too noisy.
 """
 
 from __future__ import annotations
@@ -95,16 +99,34 @@ def make_protocol(given: Protocol | Mapping[str, Any] | None) -> Protocol:
 @final
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Run times in ms by visit of one item; `accepted` says which visits the gate let through."""
+    """Run times in ms by visit of one item, as they were read.
+
+    Attributes:
+        visits: run times.
+        accepted: which visits count.
+        slowness: the reference's time beside each visit over its best.
+        relative: whether times count divided by their slowness.
+    """
 
     visits: tuple[tuple[float, ...], ...]
     accepted: tuple[bool, ...]
+    slowness: tuple[float, ...] = ()
+    relative: bool = False
 
     @property
     def counted(self) -> tuple[tuple[float, ...], ...]:
         """The accepted visits; all of them where fewer than two were accepted."""
-        kept = tuple(v for v, ok in zip(self.visits, self.accepted, strict=True) if ok)
-        return kept if len(kept) >= 2 else self.visits
+        visits = self.visits
+        if self.relative:
+            visits = tuple(tuple(t / slow for t in v) for v, slow in zip(visits, self.slowness, strict=True))
+        kept = tuple(v for v, ok in zip(visits, self.accepted, strict=True) if ok)
+        return kept if len(kept) >= 2 else visits
+
+    @property
+    def best_ms(self) -> float:
+        """The quiet latency: the least run of the visits that count; where relative, the median of their least runs."""
+        bests = [min(visit) for visit in self.counted]
+        return float(np.median(bests)) if self.relative else float(min(bests))
 
 
 @final
@@ -116,6 +138,7 @@ class Noise:
         reference_ms: the reference's best.
         reference_spread: its median visit / best - 1.
         accepted: share of visits that passed the gate.
+        steady: share of visits before and after which the reference agreed, within the gate.
         cores: those that were used, in order; empty where the thread could not be pinned.
         marks: (seconds since 1970, ms) of every visit of the reference.
     """
@@ -123,23 +146,40 @@ class Noise:
     reference_ms: float
     reference_spread: float
     accepted: float
+    steady: float = 0.0
     cores: tuple[int, ...] = ()
     marks: tuple[tuple[float, float], ...] = ()
 
     @property
+    def relative(self) -> bool:
+        """Whether the host was too seldom at its best, so that times are relative to the reference."""
+        return self.accepted < NOISY_BELOW
+
+    @property
+    def too_noisy(self) -> bool:
+        """Whether the figures are not to be trusted."""
+        return self.relative and self.steady < NOISY_BELOW
+
+    @property
     def sentence(self) -> str:
-        """What to say where the host was too noisy to trust the figures; empty where it was not."""
-        if self.accepted >= NOISY_BELOW:
+        """What to know of the figures; empty where the host was quiet."""
+        if not self.relative:
             return ""
+        if self.too_noisy:
+            return (
+                f"host too noisy: only {self.accepted:.0%} of the visits were in a quiet moment; "
+                "measure again when the machine is idle"
+            )
         return (
-            f"host too noisy: only {self.accepted:.0%} of the visits were in a quiet moment; "
-            "measure again when the machine is idle"
+            f"this host was at its best in {self.accepted:.0%} of the visits only: times are relative to a reference "
+            f"network's, its median {1.0 + self.reference_spread:.2f} of its best"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         marks = [[round(moment, 1), round(value, 5)] for moment, value in self.marks]
-        return {**dataclasses.asdict(self), "cores": list(self.cores), "marks": marks, "sentence": self.sentence}
+        rest = {"cores": list(self.cores), "marks": marks, "relative": self.relative, "sentence": self.sentence}
+        return {**dataclasses.asdict(self), **rest}
 
 
 def one_visit(run: Run, protocol: Protocol) -> tuple[float, ...]:
@@ -270,16 +310,21 @@ class _Session:
                 break
             done = self._pass(short, done, planned)
         self.progress(1.0)
-        accepted = self._accepted()
+        accepted, steady = self._accepted(), self._steady()
         best = self._best()
         noise = Noise(
             best,
             float(np.median([value for _, value in self.marks]) / best - 1.0),
             _share(accepted),
+            _share(steady),
             tuple(self.cores),
             tuple(self.marks),
         )
-        return [Readings(tuple(v), tuple(a)) for v, a in zip(self.visits, accepted, strict=True)], noise
+        relative = noise.relative and not noise.too_noisy
+        return [
+            Readings(tuple(visits), tuple(flags), tuple(self._slowness(moments)), relative)
+            for visits, moments, flags in zip(self.visits, self.moments, steady if relative else accepted, strict=True)
+        ], noise
 
     def _take_up(self, state: dict[str, Any] | None) -> None:
         """Continue where another process stopped; readings of other items are of no use."""
@@ -315,6 +360,22 @@ class _Session:
         times = np.asarray([moment for moment, _ in self.marks])
         values = [value for _, value in self.marks]
         return [[values[int(np.abs(times - moment).argmin())] <= best for moment in row] for row in self.moments]
+
+    def _steady(self) -> list[list[bool]]:
+        """Say of each visit whether the reference took as long before it as after it, within the gate."""
+        times = np.asarray([moment for moment, _ in self.marks])
+        values = np.asarray([value for _, value in self.marks])
+        found = []
+        for row in self.moments:
+            after = np.clip(np.searchsorted(times, row), 1, len(times) - 1)
+            low, high = np.sort(np.stack([values[after - 1], values[after]]), axis=0)
+            found.append((high <= low * (1.0 + self.protocol.gate)).tolist())
+        return found
+
+    def _slowness(self, moments: Sequence[float]) -> list[float]:
+        """Return the reference's time at some moments, between its visits, over its best."""
+        times, values = zip(*self.marks, strict=True)
+        return [float(value) / self._best() for value in np.interp(moments, times, values)]
 
 
 def _share(flags: Sequence[Sequence[bool]]) -> float:

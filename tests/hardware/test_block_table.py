@@ -9,7 +9,7 @@ import pytest
 
 from nasforge.hardware import block_table as tables
 from nasforge.hardware.profile import Profile
-from nasforge.ops import Conv, GlobalPool, Linear, Pool
+from nasforge.ops import Add, Conv, GlobalPool, Linear, Pool, Zero
 from nasforge.space import Input, SearchSpace, choice, one_of
 
 
@@ -143,3 +143,12 @@ def test_spread_networks_differ_and_reach_from_small_to_large(space):
 @pytest.mark.parametrize(("networks", "fitted"), [(32, 20), (12, 6), (3, 2), (1, 1), (0, 0)])
 def test_at_most_half_is_held_out(networks, fitted):
     assert tables.fitted_of(networks, 20, 12) == fitted
+
+
+def test_networks_to_measure_depend_on_the_image():
+    image = Input(3, 8, 8)
+    x = Add()(*(one_of([Zero()(image), Conv(3, 3)(image, name=f"c{i}")], name=f"edge{i}") for i in range(4)))
+    space = SearchSpace({"logits": Linear(3)(GlobalPool()(x))}, name="zeros")
+    found = tables.spread_networks(space, 12)
+    assert len(found) == len(set(found)) == 11
+    assert all(any(each.decisions) for each in found)

@@ -89,22 +89,50 @@ def test_items_with_too_few_quiet_visits_are_visited_again_a_bounded_number_of_t
     def reference():
         clock.run(0.3 if last and last[-1] == "loud" else 0.2)()
 
-    protocol = Protocol(visits=2, runs=5, visit_ms=5.0, pause_seconds=0.0, every=1, enough=2, extra=3)
+    protocol = Protocol(visits=3, runs=5, visit_ms=5.0, pause_seconds=0.0, every=1, enough=2, extra=3)
     (quiet, loud), noise = time_interleaved([item("quiet"), item("loud")], reference, protocol)
-    assert len(quiet.visits) == 2
+    assert len(quiet.visits) == 3
     assert all(quiet.accepted)
-    assert 2 < len(loud.visits) <= 5
+    assert 3 < len(loud.visits) <= 6
     assert not any(loud.accepted)
     assert 0.2 < noise.accepted < 0.6
 
 
 def test_on_a_host_that_is_noisy_throughout_nothing_is_visited_again_and_it_is_said(clock):
-    protocol = Protocol(visits=2, runs=5, visit_ms=5.0, pause_seconds=0.0, every=1, enough=2, extra=3)
-    clock.factor = lambda now_ms: 1.5 if now_ms > 5.0 else 1.0
-    readings, noise = time_interleaved([clock.run(1.0), clock.run(1.0)], clock.run(0.2), protocol)
+    protocol = Protocol(visits=2, runs=5, visit_ms=0.0, pause_seconds=0.0, every=1, enough=2, extra=3)
+    calls = []
+
+    def reference():
+        calls.append(None)
+        clock.run(0.2 * 1.2 ** (len(calls) // 8))()  # eight runs a visit, and no two visits alike
+
+    readings, noise = time_interleaved([clock.run(1.0), clock.run(1.0)], reference, protocol)
     assert [len(each.visits) for each in readings] == [2, 2]
     assert noise.accepted < 0.3
+    assert noise.too_noisy
     assert "host too noisy" in noise.sentence
+
+
+def test_a_host_that_keeps_a_slower_speed_for_a_while_is_timed_relatively(clock):
+    speeds = (1.0, 1.2, 1.4, 1.3, 1.25, 1.35)
+    clock.factor = lambda now_ms: speeds[min(int(now_ms / 400.0), len(speeds) - 1)]
+    protocol = Protocol(visits=12, runs=5, visit_ms=20.0, pause_seconds=0.0, every=1, extra=0)
+    costs = [1.0, 2.0, 3.0]
+    readings, noise = time_interleaved([clock.run(each) for each in costs], clock.run(0.2), protocol)
+    assert noise.accepted < 0.3 < noise.steady
+    assert noise.relative
+    assert not noise.too_noisy
+    assert "relative to a reference" in noise.sentence
+    assert noise.reference_ms == pytest.approx(0.2)
+    assert [each.best_ms for each in readings] == pytest.approx(costs, rel=0.01)
+
+
+def test_relative_readings_count_as_the_median_of_steady_visits_each_divided_by_its_slowness():
+    visits = ((2.0, 2.2), (3.0, 3.1), (9.0, 9.0), (1.5, 1.5))
+    each = Readings(visits, (True, True, False, True), (2.0, 2.5, 1.0, 1.0), relative=True)
+    assert each.counted == ((1.0, 1.1), (1.2, 1.24), (1.5, 1.5))
+    assert each.best_ms == pytest.approx(1.2)
+    assert Readings(visits, (True, True, False, True), (2.0, 2.5, 1.0, 1.0)).best_ms == 1.5
 
 
 def test_with_fewer_than_two_quiet_visits_all_count():
@@ -167,8 +195,9 @@ def test_where_nothing_can_be_pinned_nothing_is_recorded():
 
 
 def test_noise_is_plain_data():
-    data = Noise(0.1, 0.2, 0.25, (1, 0)).to_json()
+    data = Noise(0.1, 0.2, 0.25, 0.2, (1, 0)).to_json()
     assert data["cores"] == [1, 0]
+    assert data["relative"] is True
     assert data["sentence"].startswith("host too noisy: only 25%")
 
 
