@@ -218,7 +218,8 @@ class OrtTarget(Target):
                 runs = {
                     each: self._run(self.prepare(path, folder)) for each, path in reference_networks(folder).items()
                 }
-                _checked[key] = check_references(runs, profile.reference, name).warning
+                usual = 1.0 + profile.noise["reference_spread"] if profile.noise.get("relative") else 1.0
+                _checked[key] = check_references(runs, profile.reference, name, usual).warning
         return _checked.get(key, "")
 
     def profile_path(self, space: SearchSpace) -> Path:

@@ -159,6 +159,18 @@ def test_references_say_whether_a_profile_holds(monkeypatch, slower):
         assert ("stale" in found.warning) == (abs(slower - 1.0) > 0.05)
 
 
+def test_a_speed_that_was_usual_when_the_profile_was_measured_is_warned_of_and_not_refused(monkeypatch):
+    monkeypatch.setattr(references, "one_visit", lambda run, protocol: (run(),))
+    monkeypatch.setattr(references.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Busy, "cores", 0.0)
+    found = check_references({"a": lambda: 1.3}, {"a": 1.0}, "mine", usual=1.2)
+    assert found.deviation == pytest.approx(0.3)
+    assert "stale" in found.warning
+    for slower in (0.8, 1.2 * 1.16):
+        with pytest.raises(ProfileError, match="no longer holds"):
+            check_references({"a": lambda slower=slower: slower}, {"a": 1.0}, "mine", usual=1.2)
+
+
 def test_a_slow_moment_does_not_condemn_a_profile(monkeypatch):
     times = iter([9.0, 9.0, 9.0, 1.0])
     monkeypatch.setattr(references, "one_visit", lambda run, protocol: (next(times),))
