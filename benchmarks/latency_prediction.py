@@ -17,7 +17,7 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
+import re
 import sys
 import tempfile
 import time
@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from record import record
+from record import record, table
 
 from nasforge.errors import ProfileError
 from nasforge.hardware.block_table import BlockTable, corrected_cost, fit_correction
 from nasforge.hardware.predictor import agreement, intervals
-from nasforge.hardware.profile import Profile
+from nasforge.hardware.profile import Profile, read_profile, write_profile
 from nasforge.run.options import make_space, make_target
 from nasforge.space import SearchSpace
 
@@ -59,8 +59,13 @@ WAYS: dict[str, Callable[[npt.NDArray[Any]], float]] = {
     "minima, no gate": lambda visits: float(visits[:, 0].min()),
 }
 """From (visits, 2) least runs and medians to one time."""
+README_HEADER = (
+    "profile", "processor", "runtime", "precision", "space", "measured", "blocks", "quiet visits", "within 5 %",
+    "within 10 %", "RMSPE", "Spearman", "speed",
+)  # fmt: skip
 PROTOCOL_HEADER = ["target", "space", "readings", "within 5 %", "within 10 %", "RMSPE", "Spearman"]
 TRIES = 3
+PROFILES = Path(__file__).parent.parent / "hardware_profiles"
 
 
 def main() -> None:
@@ -98,7 +103,7 @@ def measured(target: str, case: str, quick: bool, ship: bool) -> dict[str, Any]:
     for left in reversed(range(TRIES)):
         begun = time.perf_counter()
         try:
-            path, profile = device.make_profile(space)
+            _, profile = device.make_profile(space)
             break
         except ProfileError as error:
             if not left:
@@ -106,7 +111,8 @@ def measured(target: str, case: str, quick: bool, ship: bool) -> dict[str, Any]:
             sys.stderr.write(f"{target} {case}: {error}\n")
     seconds = time.perf_counter() - begun
     if ship:
-        shutil.copy(path, Path(__file__).parent.parent / "hardware_profiles" / f"{target}-{name}-{size}.json")
+        write_profile(PROFILES / f"{target}-{name}-{size}.json", without_visits(profile))
+        write_readme()
     return {
         "row": row(target, case, seconds, space, profile, rate(device, space)),
         "protocol": protocol_rows(target, case, space, profile),
@@ -146,6 +152,39 @@ def row(target: str, case: str, seconds: float, space: SearchSpace, profile: Pro
     rest = [found["rmspe"], found["spearman"], found["speed"], found["within_10_percent_as_read"]]
     rest += [profile.noise["accepted"], macs["within_10_percent"], macs["spearman"], rate]
     return [target, case, seconds, *counts, *shares, *rest]
+
+
+def without_visits(profile: Profile) -> Profile:
+    """Return a profile to ship: the single visits of an entry are left out."""
+    readings = {
+        key: {name: value for name, value in each.items() if name != "visits_ms"}
+        for key, each in profile.readings.items()
+    }
+    fitted = [{name: value for name, value in each.items() if name != "visits_ms"} for each in profile.fitted]
+    return dataclasses.replace(profile, readings=readings, fitted=fitted)
+
+
+def write_readme() -> None:
+    """Write the table of the measured profiles into their README."""
+    page = (PROFILES / "README.md").read_text(encoding="utf-8")
+    lines = table(README_HEADER, [readme_cells(path) for path in sorted(PROFILES.glob("*-*-*.json"))])
+    page = re.sub(r"(<!-- measured -->\n).*?(<!-- end -->)", f"\\1\n{lines}\n\n\\2", page, count=1, flags=re.DOTALL)
+    (PROFILES / "README.md").write_text(page, encoding="utf-8")
+
+
+def readme_cells(path: Path) -> list[str]:
+    """Return the row of a measured profile."""
+    profile = read_profile(path)
+    found, ends = profile.validation, intervals(profile.validation)
+    shape = "x".join(map(str, next(iter(profile.space["input_shapes"].values()))))
+    return [
+        f"`{path.name}`", profile.device["model"], f"ONNX Runtime {profile.runtime['onnxruntime']}", profile.precision,
+        f"{profile.space['name']} {shape}", profile.created[:10], str(len(profile.entries)),
+        f"{profile.noise['accepted']:.0%}", f"{found['within_5_percent']:.1%}",
+        f"{found['within_10_percent']:.1%} ({ends['within_10_percent'][0]:.0%} to "
+        f"{ends['within_10_percent'][1]:.0%})", f"{found['rmspe']:.1%}", f"{found['spearman']:.3f}",
+        f"{found['speed']:.2f}",
+    ]  # fmt: skip
 
 
 def rate(device: Any, space: SearchSpace) -> float:
