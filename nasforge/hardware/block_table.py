@@ -74,6 +74,7 @@ class BlockTable:
             self.estimates = model.estimates(self.missing)
         self._ms = {**profile.entries, **{key: each.latency_ms for key, each in self.estimates.items()}}
         self._profile = profile
+        self.spares = space.repeats is not None
 
     def ms(self, op: Operator, types: Types) -> float:
         """Return the milliseconds of a block; blocks of another space have the trend of their kind."""
@@ -103,7 +104,8 @@ def fit_correction(table: BlockTable, networks: Sequence[Lowered], measured_ms: 
     """Fit measured ~ offset + per_block * blocks + sum over groups of factor * sum of the group.
 
     Non-negative ridge regression of the relative error with the table itself as prior: few networks move what they
-    speak of, and leave the rest at the common factor.
+    speak of, and leave the rest at the common factor. Where a network may be spared altogether, the offset is not
+    negative, for it is all that such a network costs.
 
     Returns:
         `offset`, `per_block`, `factor` (of groups not seen) and `factors` by group.
@@ -117,7 +119,8 @@ def fit_correction(table: BlockTable, networks: Sequence[Lowered], measured_ms: 
     sums = np.asarray([[by.get(group, 0.0) for group in groups] for _, by in found])
     ones = np.ones((len(truth), 1))
     number = counts[:, None]  # columns: offset up and down, per block up and down, common factor, factors
-    rows = np.concatenate([ones, -ones, number, -number, 0.0 * ones, sums], axis=1) / truth[:, None] / _NOISE
+    below = np.zeros_like(ones) if table.spares else -ones
+    rows = np.concatenate([ones, below, number, -number, 0.0 * ones, sums], axis=1) / truth[:, None] / _NOISE
     priors, aims = _priors(float(np.median(truth)), float(sums.sum() / counts.sum()), len(groups))
     solution, _ = nnls(np.concatenate([rows, priors]), np.concatenate([np.full(len(truth), 1.0 / _NOISE), aims]))
     up, down, block_up, block_down, common, *own = solution.tolist()
