@@ -152,3 +152,30 @@ def test_networks_to_measure_depend_on_the_image():
     found = tables.spread_networks(space, 12)
     assert len(found) == len(set(found)) == 11
     assert all(any(each.decisions) for each in found)
+
+
+def test_held_out_networks_are_compared_at_equal_speed_and_as_they_were_read(space):
+    profile = profile_of(space)
+    cost = tables.corrected_cost(profile, space)
+    held = tables.spread_networks(space, 9)
+    found = tables.validated(profile, space, held, [1.25 * cost(each) for each in held], speed=1.25)
+    assert found.validation["rmspe"] == pytest.approx(0.0, abs=1e-9)
+    assert found.validation["within_5_percent"] == 1.0
+    assert found.validation["rmspe_as_read"] == pytest.approx(0.2)
+    assert found.validation["within_10_percent_as_read"] == 0.0
+    assert [each["measured_ms"] for each in found.held_out] == pytest.approx([cost(each) for each in held])
+
+
+def test_repeats_and_constants_are_left_out_of_sums_and_of_fits():
+    image = Conv(4, 3)(Input(3, 8, 8), name="stem")
+    edges = [one_of([Zero()(image), Pool("avg", 3)(image)], name=f"edge{i}") for i in range(3)]
+    space = SearchSpace({"logits": Linear(3)(GlobalPool()(Add()(*edges)))}, name="pools")
+    profile = profile_of(space)
+    blocks = tables.BlockTable(profile, space)
+    lowered = space.lower(space.architecture({f"edge{i}": "avg pool 3x3" if i < 2 else "zero" for i in range(3)}))
+    count, sums = blocks.features(lowered)
+    assert count == len([node for node in lowered.nodes if node.inputs]) - 1
+    assert sum("Pool3" in group for group in sums) == 1
+    whole = [space.lower(each) for each in space.enumerate()]
+    truth = [max(sum(blocks.features(each)[1].values()) - 0.001, 1e-4) for each in whole]
+    assert tables.fit_correction(blocks, whole[1:], truth[1:])["offset"] >= 0.0

@@ -48,9 +48,14 @@ def test_a_profile_to_keep_is_found_by_the_next_search_and_has_all_its_parts(cac
         assert (reading["flag"] == "unstable") == (reading["spread"] > 0.03)
     assert set(made.reference) == {"plain", "mbconv"}
     assert made.quant["activations"] == "uint8"
-    assert made.validation == agreement(
-        [each["predicted_ms"] for each in made.held_out], [each["measured_ms"] for each in made.held_out]
-    )
+    predicted, measured = ([each[key] for each in made.held_out] for key in ("predicted_ms", "measured_ms"))
+    expected, speed = agreement(predicted, measured), made.validation["speed"]
+    as_read = agreement(predicted, [speed * each for each in measured])
+    assert speed > 0.0
+    assert {key: made.validation[key] for key in expected} == expected
+    assert made.validation["rmspe_as_read"] == pytest.approx(as_read["rmspe"])
+    assert len(made.fitted) >= 3
+    assert all(len(each["visits_ms"]) >= tiny["visits"] for each in (*made.fitted, *made.readings.values()))
     assert set(made.baselines) == {"macs", "params"}
     assert len(made.noise["marks"]) >= tiny["visits"]
     assert OrtInt8({**tiny, **QUIET}).predictor(make_space()).profile == path.name
