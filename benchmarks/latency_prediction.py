@@ -8,7 +8,7 @@ network tells how fast the processor was meanwhile: `speed` is its time over tha
 speed; those of the times as they were read stand beside them. MACs are the best straight line over MACs, fitted to
 those forty networks themselves. A second table fits the same readings again with less of the protocol. Run it on an
 idle machine; it refuses to measure beside other work, and tries a case three times. `--ship` writes the profiles to
-hardware_profiles/. Cases that are not asked for keep their rows of an earlier run.
+hardware_profiles/. Cases that are not asked for keep their rows of an earlier run, and each says its commit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from record import record, table
+from record import command, commit, record, table
 
 from nasforge.errors import ProfileError
 from nasforge.hardware.block_table import BlockTable, corrected_cost, fit_correction
@@ -114,6 +114,8 @@ def measured(target: str, case: str, quick: bool, ship: bool) -> dict[str, Any]:
         write_profile(PROFILES / f"{target}-{name}-{size}.json", without_visits(profile))
         write_readme()
     return {
+        "command": command(),
+        "commit": commit(),
         "row": row(target, case, seconds, space, profile, rate(device, space)),
         "protocol": protocol_rows(target, case, space, profile),
         "validation": dict(profile.validation),

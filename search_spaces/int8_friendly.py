@@ -120,7 +120,7 @@ def _stage(x: Node, name: str, out: Mapped, stage: Stage) -> Node:
 
     def place(source: Node, number: int) -> Node:
         label = f"{name}b{number + 1}"
-        body = _block(source, label, out, stage.stride if number == 0 else 1)
+        body = _block(source, label, out, stage.stride if number == 0 else 1, zero_init=number > 0)
         total = residual(body, source, project="conv" if number == 0 else "error", name=f"{label}.sum")
         return Activation("relu")(total, name=f"{label}.act")
 
@@ -128,14 +128,23 @@ def _stage(x: Node, name: str, out: Mapped, stage: Stage) -> Node:
     return repeat(place, x, depth=depth, name=f"{name}.end")
 
 
-def _block(source: Node, label: str, out: Mapped, stride: int) -> Node:
-    """Return the choice of block at a place; the last gamma starts at 0, so that the block starts as its shortcut."""
+def _block(source: Node, label: str, out: Mapped, stride: int, *, zero_init: bool) -> Node:
+    """Return the choice of block at a place.
+
+    Args:
+        source: what the block reads.
+        label: of the place.
+        out: output channels.
+        stride: of the block.
+        zero_init: start the last gamma at 0, so that the block starts as its shortcut. For blocks with an identity
+            for one: behind a 1x1 shortcut that starts at random, a network of such blocks hardly learns.
+    """
     kind = operator_choice(BLOCKS, name=f"{label}.block")
     elastic: dict[str, Any] = {
         "kernel": choice(*KERNELS, name=f"{label}.kernel"),
         "expansion": choice(*EXPANSIONS, name=f"{label}.expansion"),
     }
-    plain: dict[str, Any] = {"stride": stride, "zero_init": True}
+    plain: dict[str, Any] = {"stride": stride, "zero_init": zero_init}
     blocks = (
         BasicBlock(out, **plain),
         Bottleneck(out, ratio=RATIO, divisor=CHANNELS, **plain),

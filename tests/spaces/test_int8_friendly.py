@@ -145,3 +145,16 @@ def test_an_architecture_found_small_is_one_for_more_classes_pixels_and_width():
 def test_inputs_too_small_and_unknown_presets_are_refused(options, sentence):
     with pytest.raises(SpaceError, match=sentence):
         int8_friendly(**options)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_blocks_start_as_their_shortcut_only_where_it_is_the_identity(size):
+    space = int8_friendly((3, size, size))
+    lowered = space.lower(space.largest())
+    started = {
+        node.name.split(".")[0]: node.op.zero_init
+        for node in lowered.nodes
+        if isinstance(node.op, BasicBlock | Bottleneck | MBConv)
+    }
+    assert started
+    assert all(zero == (not place.endswith("b1")) for place, zero in started.items())
