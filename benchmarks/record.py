@@ -22,13 +22,15 @@ from nasforge.run.result import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
+WRITTEN = (":!benchmarks/results", ":!hardware_profiles")
+"""What benchmarks write: it is no change of what they measure."""
 
 
 def commit() -> str:
-    """Return the commit at hand, with `+changes` where tracked files other than results differ from it."""
+    """Return the commit at hand, with `+changes` where tracked files that no benchmark writes differ from it."""
     try:
         found = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *WRITTEN)
         return f"{found}+changes" if changed else found
     except (OSError, subprocess.CalledProcessError):
         return "not a checkout"
