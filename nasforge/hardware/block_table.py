@@ -20,7 +20,7 @@ from nasforge.hardware.features import estimate_ms, fit_kernels, kernel_features
 from nasforge.hardware.predictor import LatencyPredictor, agreement
 from nasforge.hardware.profile import Profile
 from nasforge.space import Architecture, Lowered, Operator, SearchSpace, Types
-from nasforge.space.repeats import is_constant, spared
+from nasforge.space.repeats import spared
 
 METRIC: Final = "latency_ms_predicted"
 LEAST_OF_KIND: Final = 8
@@ -213,14 +213,15 @@ def spread_networks(space: SearchSpace, count: int, seed: int = 20) -> list[Arch
     """
     rng = np.random.default_rng(seed)
     unique = np.unique(space.sample_batch(40 * count, rng), axis=0)
+    unique = unique[_counts(space, unique) > 0]
     ordered = unique[np.argsort(space.cost("macs").batch(unique), kind="stable")]
-    chosen = dict[int, None]()
-    for place in np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int).tolist():
-        while place < len(ordered) and is_constant(space.lower(space.from_decisions(ordered[place]))):
-            place += 1
-        if place < len(ordered):
-            chosen[place] = None
-    return [space.from_decisions(row) for row in rng.permutation(ordered[list(chosen)])]
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return [space.from_decisions(row) for row in rng.permutation(ordered[places])]
+
+
+def _counts(space: SearchSpace, rows: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
+    """Return how many blocks are run, of rows of decisions."""
+    return cost_as_run("blocks", space, lambda op, types: float(bool(types))).batch(rows).round()
 
 
 def validated(

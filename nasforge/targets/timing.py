@@ -4,7 +4,7 @@ On a shared host the slow spells last for seconds, so back-to-back runs average 
 shuffled passes; a reference network is visited between, and a visit counts only while the reference runs near
 its best. Items with too few such visits are visited again, a bounded number of times.
 
-A host that is hardly ever at its best but keeps its speed for a while (shared turbo clocks) is timed relatively: each
+A host that is too seldom at its best but keeps its speed for a while (shared turbo clocks) is timed relatively: each
 visit is divided by how much slower than its best the reference was beside it, and the median of the visits counts.
 Where the reference does not even agree with itself before and after a visit, the host is too noisy.
 """
@@ -27,8 +27,10 @@ from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.targets.pinning import allowed_cores, pin_to_quietest, restored_affinity
 
 Run = Callable[[], None]
+QUIET_FROM: Final = 0.8
+"""Times are absolute where at least this share of the visits passed the gate, else relative to the reference."""
 NOISY_BELOW: Final = 0.3
-"""A host is called noisy where fewer visits than this share passed the gate."""
+"""Relative times are refused where fewer visits than this share were steady; passes are not repeated below it."""
 MOST_MS: Final = 100.0
 """A visit ends after this long, though it may have fewer runs than asked for (but two at least)."""
 
@@ -152,24 +154,24 @@ class Noise:
 
     @property
     def relative(self) -> bool:
-        """Whether the host was too seldom at its best, so that times are relative to the reference."""
-        return self.accepted < NOISY_BELOW
+        """Whether the host was too seldom at its best but steady, so that times are relative to the reference."""
+        return self.accepted < QUIET_FROM and self.steady >= NOISY_BELOW
 
     @property
     def too_noisy(self) -> bool:
         """Whether the figures are not to be trusted."""
-        return self.relative and self.steady < NOISY_BELOW
+        return self.accepted < NOISY_BELOW and self.steady < NOISY_BELOW
 
     @property
     def sentence(self) -> str:
         """What to know of the figures; empty where the host was quiet."""
-        if not self.relative:
-            return ""
         if self.too_noisy:
             return (
                 f"host too noisy: only {self.accepted:.0%} of the visits were in a quiet moment; "
                 "measure again when the machine is idle"
             )
+        if not self.relative:
+            return ""
         return (
             f"this host was at its best in {self.accepted:.0%} of the visits only: times are relative to a reference "
             f"network's, its median {1.0 + self.reference_spread:.2f} of its best"
@@ -320,10 +322,10 @@ class _Session:
             tuple(self.cores),
             tuple(self.marks),
         )
-        relative = noise.relative and not noise.too_noisy
+        flags = steady if noise.relative else accepted
         return [
-            Readings(tuple(visits), tuple(flags), tuple(self._slowness(moments)), relative)
-            for visits, moments, flags in zip(self.visits, self.moments, steady if relative else accepted, strict=True)
+            Readings(tuple(visits), tuple(own), tuple(self._slowness(moments)), noise.relative)
+            for visits, moments, own in zip(self.visits, self.moments, flags, strict=True)
         ], noise
 
     def _take_up(self, state: dict[str, Any] | None) -> None:

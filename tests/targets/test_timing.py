@@ -69,7 +69,8 @@ def test_every_item_is_visited_in_every_pass_in_its_own_place(clock):
     assert noise.reference_ms == pytest.approx(0.1)
 
 
-def test_visits_in_a_slow_spell_do_not_count(clock):
+def test_visits_in_a_slow_spell_do_not_count(clock, monkeypatch):
+    monkeypatch.setattr(timing, "QUIET_FROM", 0.3)
     clock.factor = lambda now_ms: 1.5 if 100.0 <= now_ms <= 300.0 else 1.0
     protocol = Protocol(visits=8, runs=5, visit_ms=5.0, pause_seconds=0.0, every=1, extra=0)
     readings, noise = time_interleaved([clock.run(1.0), clock.run(2.0)], clock.run(0.2), protocol)
@@ -80,7 +81,8 @@ def test_visits_in_a_slow_spell_do_not_count(clock):
         assert max(map(max, each.visits)) == pytest.approx(1.5 * cost)
 
 
-def test_items_with_too_few_quiet_visits_are_visited_again_a_bounded_number_of_times(clock):
+def test_items_with_too_few_quiet_visits_are_visited_again_a_bounded_number_of_times(clock, monkeypatch):
+    monkeypatch.setattr(timing, "QUIET_FROM", 0.3)
     last = []
 
     def item(name):
@@ -197,8 +199,28 @@ def test_where_nothing_can_be_pinned_nothing_is_recorded():
 def test_noise_is_plain_data():
     data = Noise(0.1, 0.2, 0.25, 0.2, (1, 0)).to_json()
     assert data["cores"] == [1, 0]
-    assert data["relative"] is True
+    assert data["relative"] is False
     assert data["sentence"].startswith("host too noisy: only 25%")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "steady", "relative", "too_noisy"),
+    [
+        (1.0, 1.0, False, False),
+        (0.8, 0.0, False, False),
+        (0.79, 0.3, True, False),
+        (0.79, 0.29, False, False),
+        (0.1, 0.9, True, False),
+        (0.29, 0.29, False, True),
+    ],
+)
+def test_times_are_relative_on_a_steady_host_and_refused_on_no_other_that_is_never_quiet(
+    accepted, steady, relative, too_noisy
+):
+    noise = Noise(0.1, 0.2, accepted, steady)
+    assert (noise.relative, noise.too_noisy) == (relative, too_noisy)
+    assert bool(noise.sentence) == (relative or too_noisy)
+    assert ("too noisy" in noise.sentence) == too_noisy
 
 
 def test_protocols_come_from_their_fields():
