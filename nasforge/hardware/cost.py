@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasforge.space import AdditiveCost, Architecture, SearchSpace, WalkCost
-from nasforge.space.additive import NodeCost
+from nasforge.space.additive import MAX_GROUP_CELLS, NodeCost
 from nasforge.space.repeats import Repeats, spared
 from nasforge.space.table import Table
 
-MOST_CELLS: Final = 1 << 16
+MOST_CELLS: Final = MAX_GROUP_CELLS
 
 
 class Cost(Protocol):

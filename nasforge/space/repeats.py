@@ -56,12 +56,6 @@ def spared(lowered: Lowered) -> frozenset[int]:
     return frozenset(found)
 
 
-def is_constant(lowered: Lowered) -> bool:
-    """Say whether no output depends on an input."""
-    left = spared(lowered)
-    return all(index in left for index, node in enumerate(lowered.nodes) if node.inputs)
-
-
 @final
 @dataclass(frozen=True, eq=False)
 class Repeats:
