@@ -13,13 +13,16 @@ import pytest
 from nasforge.errors import ProfileError, TargetError
 from nasforge.hardware.predictor import agreement, intervals
 from nasforge.hardware.profile import checksum, read_profile, write_profile
+from nasforge.identity import fingerprint
+from nasforge.ops import Conv, GlobalPool, Linear
+from nasforge.space import Input, SearchSpace, choice
 from nasforge.targets import fresh, ort_target, profiling, references, timing
 from nasforge.targets.blocks import write_network
 from nasforge.targets.ort_cpu import OrtCpu
 from nasforge.targets.ort_int8 import OrtInt8
 from nasforge.targets.profiling import TO_KEEP
 from nasforge.targets.references import Busy, check_references
-from nasforge.targets.timing import Kept, Noise, Protocol, time_interleaved
+from nasforge.targets.timing import Kept, Noise, Protocol, Readings, time_interleaved
 
 QUIET = {"gate": 99.0, "busy_cores": 99.0}
 
@@ -248,3 +251,28 @@ def test_intervals_hold_their_estimates_and_narrow_with_networks():
     for name, (low, high) in few.items():
         assert low <= found[name] <= high
         assert high - low > many[name][1] - many[name][0]
+
+
+def test_the_second_round_of_blocks_is_put_on_the_speed_of_the_first(monkeypatch):
+    x = Conv(choice(*range(8, 72, 8), name="width"), choice(1, 3, 5, name="kernel"))(Input(3, 8, 8), name="stem")
+    space = SearchSpace({"logits": Linear(3)(GlobalPool()(x))}, name="forty")
+    true_ms, rounds = {}, []
+
+    def at_made_up_speed(target, paths, protocol, tell, opened, kept=None, blocks=0):
+        slow = (1.0, 1.6)[len(rounds)]
+        names = [path.stem.rpartition("-")[0] for path in paths]
+        rounds.append(names[:blocks])
+        for name in names:
+            true_ms.setdefault(name, 1.0 + 0.01 * len(true_ms))
+        readings = [Readings(((slow * true_ms[name],),) * 2, (True, True)) for name in names]
+        return readings, Noise(0.5 * slow, 0.0, 1.0)
+
+    monkeypatch.setattr(OrtCpu, "time", at_made_up_speed)
+    effort = profiling.Effort(timing.SHORT, blocks=36, fitted=3, held_out=3)
+    made = profiling.build_profile(OrtCpu(), space, effort, lambda share: None)
+    first, second = rounds
+    assert second
+    assert len(made.entries) == len(first) + len(second) == 36 < len(space.node_variants())
+    for key, lowered in space.node_variants().items():
+        if key in made.entries:
+            assert made.entries[key] == pytest.approx(true_ms[fingerprint([node.key for node in lowered.nodes])])
