@@ -7,6 +7,7 @@ from typing import Any, Final
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element
 from nasforge.report.quantity import NOTHING, number, quantity, seconds_text, short_count, text_of, words
+from nasforge.run.result import latency_warning
 
 MEASURED: Final = "latency_ms"
 PREDICTED: Final = "latency_ms_predicted"
@@ -21,6 +22,7 @@ def title(contents: Contents) -> str:
 
 def headline(contents: Contents) -> Markup:
     """Return heading, banner and cards."""
+    warning = latency_warning(contents.result)
     notes = [
         element("p", element("b", f"{name}: "), note, class_="banner note") for name, note in contents.notes.items()
     ]
@@ -31,6 +33,7 @@ def headline(contents: Contents) -> Markup:
         element("p", _sentence(contents), class_="lead"),
         _banner(contents),
         *(_notice("warn", "WARNING", f"{each[:1].upper()}{each[1:]}") for each in contents.result.get("warnings", ())),
+        _notice("warn", "WARNING", f"Predicted latencies: {warning}.") if warning else None,
         *notes,
         _cards(contents),
     )

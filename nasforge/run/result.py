@@ -112,3 +112,10 @@ def _is_entry(given: Any) -> bool:
     return isinstance(given["architecture"].get("decisions"), dict) and all(
         isinstance(each, int | float) and not isinstance(each, bool) for each in numbers
     )
+
+
+def latency_warning(result: Mapping[str, Any]) -> str:
+    """Return what must be said beside every predicted latency of a result: a foreign, stale or uncertified profile."""
+    latency = result.get("latency")
+    details = latency.get("details") if isinstance(latency, dict) else None
+    return str(details.get("warning") or "") if isinstance(details, dict) else ""
