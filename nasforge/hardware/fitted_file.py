@@ -56,7 +56,11 @@ def read_fitted_data(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise ProfileError(f"profile '{path}' is not one fitted to whole networks; {AGAIN}.")
     if data.get("schema") != SCHEMA:
-        raise ProfileError(f"profile '{path}' has schema {data.get('schema')!r}, this version reads {SCHEMA}; {AGAIN}.")
+        newer = isinstance(data.get("schema"), int) and data["schema"] > SCHEMA
+        raise ProfileError(
+            f"profile '{path}' has schema {data.get('schema')!r}, this version reads {SCHEMA}; "
+            f"{'update nasforge, or ' if newer else ''}{AGAIN}."
+        )
     if data.get("sha256") != checksum(data):
         raise ProfileError(f"profile '{path}' does not match its checksum, so it was edited or damaged; {AGAIN}.")
     return data

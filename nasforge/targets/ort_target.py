@@ -20,6 +20,7 @@ from nasforge.hardware.profile import (
     SCHEMA,
     Profile,
     cache_folder,
+    check_writable,
     differences,
     facts_of,
     find_profile,
@@ -175,6 +176,7 @@ class OrtTarget(Target):
         path = self.profile_path(space)
         profile = read_cached(path)
         if profile is None or self.different(profile) or self._asks_for_more(profile):
+            check_writable(path.parent)
             profile = build_profile(self, space, self.effort, lambda share: _tell(progress, share))
             write_profile(path, profile)
             _checked[self.name, profile.created + path.name] = ""
@@ -196,8 +198,9 @@ class OrtTarget(Target):
         missing = [key for key in space.node_variants() if key not in profile.entries]
         if dict(profile.space) != facts_of(space) and missing:
             raise ProfileError(
-                f"profile '{name}' is of space '{profile.space.get('name')}', and {len(missing)} blocks of "
-                f"'{space.name}' are not in it; run: nasforge profile --target {self.name} --space {space.name}"
+                f"profile '{name}' is of space {_named(profile.space)}, and {len(missing)} blocks of "
+                f"{_named(facts_of(space))} are not in it; run: nasforge profile --target {self.name} --space "
+                f"{space.name}, with the --data, or --resolution and --classes, that it is used for"
             )
         reasons = self.different(profile)
         if reasons and not self.allow_foreign:
@@ -243,6 +246,8 @@ class OrtTarget(Target):
         """Measure a profile with the full protocol; interrupted, the same call goes on where it was."""
         path = self.profile_path(space)
         unfinished = path.with_suffix(UNFINISHED)
+        where = out or path
+        check_writable(where.parent)
         effort = TO_KEEP if self.effort is ON_FIRST_USE else dataclasses.replace(TO_KEEP, protocol=self.protocol)
         try:
             profile = build_profile(self, space, effort, lambda share: _tell(progress, share), unfinished)
@@ -251,10 +256,16 @@ class OrtTarget(Target):
                 f"the cache folder '{unfinished.parent}' cannot be written ({error.strerror}); set NASFORGE_CACHE to a "
                 "folder of yours."
             ) from error
-        where = out or path
         write_profile(where, profile)
         shutil.rmtree(unfinished)
         return where, profile
+
+
+def _named(facts: Mapping[str, Any]) -> str:
+    """Return name and input of a space, by which its profiles differ."""
+    shapes = dict(facts.get("input_shapes", {})).values()
+    inputs = ", ".join("x".join(map(str, shape)) for shape in shapes)
+    return f"'{facts.get('name')}'" + (f" for inputs of {inputs}" if inputs else "")
 
 
 def _tell(progress: Progress | None, share: float) -> None:

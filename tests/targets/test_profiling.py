@@ -217,7 +217,10 @@ def foreign(cache, tiny, make_space):
     return given
 
 
-def test_a_foreign_profile_is_refused_unless_asked_for_and_then_every_source_says_so(foreign, tiny, make_space):
+def test_a_foreign_profile_is_refused_unless_asked_for_and_then_every_source_says_so(
+    foreign, tiny, make_space, monkeypatch
+):
+    monkeypatch.setattr(ort_target, "check_references", lambda *given: references.Check(0.0, 0.0))
     for name in ("other", str(foreign)):
         with pytest.raises(ProfileError, match="--allow-foreign-profile"):
             OrtCpu(tiny, profile=name).predictor(make_space())
@@ -276,3 +279,19 @@ def test_the_second_round_of_blocks_is_put_on_the_speed_of_the_first(monkeypatch
     for key, lowered in space.node_variants().items():
         if key in made.entries:
             assert made.entries[key] == pytest.approx(true_ms[fingerprint([node.key for node in lowered.nodes])])
+
+
+def test_nothing_is_measured_for_a_folder_that_cannot_be_written(cache, tiny, make_space, monkeypatch):
+    monkeypatch.setattr(OrtCpu, "time", lambda *given, **named: pytest.fail("measured"))
+    cache.write_text("a file")
+    with pytest.raises(ProfileError, match="NASFORGE_CACHE"):
+        OrtCpu(tiny).predictor(make_space())
+    cache.unlink()
+    (cache.parent / "taken").write_text("a file")
+    with pytest.raises(ProfileError, match="cannot be written"):
+        OrtCpu(tiny).make_profile(make_space(), cache.parent / "taken" / "mine.json")
+
+
+def test_a_profile_of_the_same_space_for_other_images_names_both_sizes(foreign, tiny, make_space):
+    with pytest.raises(ProfileError, match=r"'six' for inputs of 3x8x8, and .* 'six' for inputs of 3x12x12 .*--data"):
+        OrtCpu(tiny, profile="other", allow_foreign_profile=True).predictor(make_space(12))
