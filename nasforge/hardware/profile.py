@@ -167,11 +167,17 @@ def find_profile(name: str) -> Path:
     """Return the file of a profile: a path, a name in the cache, or one that ships with nasforge.
 
     Raises:
+        ProfileError: it is one of a device elsewhere.
         NotInstalledError: none of them.
     """
     if Path(name).suffix == ".json" and Path(name).is_file():
         return Path(name)
     known = {path.stem: path for path in (*shipped_profiles(), *sorted(cache_folder().glob("*.json")))}
+    if name.startswith("profile:") or (name not in known and (cache_folder() / "profiles" / f"{name}.json").is_file()):
+        raise ProfileError(
+            f"profile '{name}' is of a device elsewhere; it is a target by itself: --target profile:"
+            f"{name.removeprefix('profile:')}."
+        )
     if name not in known:
         raise NotInstalledError.unknown("profile", name, known)
     return known[name]

@@ -33,10 +33,11 @@ from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target, measurement
 from nasforge.targets.ort_session import bound_run, open_session, runtime_version
 from nasforge.targets.profiling import ON_FIRST_USE, TO_KEEP, build_profile
-from nasforge.targets.references import check_references, reference_networks
+from nasforge.targets.references import Busy, busy_sentence, check_references, reference_networks
 from nasforge.targets.timing import Kept, Noise, Protocol, Readings, Run, make_protocol, time_interleaved
 
 FOREIGN: Final = "FOREIGN PROFILE"
+REPLACED: Final = "the profile that was kept here had been edited or damaged, so it was measured again"
 UNFINISHED: Final = ".unfinished"
 """Suffix of the folder from which an interrupted profile goes on."""
 _checked: Final[dict[tuple[str, str], str]] = {}
@@ -107,10 +108,12 @@ class OrtTarget(Target):
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure float32 ONNX files, interleaved with each other and with a reference network."""
+        busy = Busy()
         readings, noise = self.time(paths, self.protocol, lambda share: _tell(progress, share), 0.1)
+        said = "; ".join(filter(None, (busy_sentence(busy.cores, self.protocol.busy_cores), noise.sentence)))
         return [
             dataclasses.replace(
-                measurement(reading.counted, self.source, noise.sentence),
+                measurement(reading.counted, self.source, said),
                 latency_ms=reading.best_ms,
                 reference_ms=noise.reference_ms,
             )
@@ -175,6 +178,7 @@ class OrtTarget(Target):
             return found
         path = self.profile_path(space)
         profile = read_cached(path)
+        damaged = profile is None and path.exists()
         if profile is None or self.different(profile) or self._asks_for_more(profile):
             check_writable(path.parent)
             profile = build_profile(self, space, self.effort, lambda share: _tell(progress, share))
@@ -182,7 +186,8 @@ class OrtTarget(Target):
             _checked[self.name, profile.created + path.name] = ""
         warning = self._check(profile, path.name)
         _tell(progress, 1.0)
-        return predictor_from(profile, space, path.name, warning)
+        found = predictor_from(profile, space, path.name, warning)
+        return dataclasses.replace(found, source=f"{REPLACED}; {found.source}") if damaged else found
 
     def _asks_for_more(self, profile: Profile) -> bool:
         return int(profile.protocol.get("visits", 0)) < self.effort.protocol.visits

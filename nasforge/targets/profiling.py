@@ -31,7 +31,7 @@ from nasforge.identity import fingerprint
 from nasforge.space import Lowered, SearchSpace
 from nasforge.targets.blocks import write_network
 from nasforge.targets.fresh import measure_in_fresh_process
-from nasforge.targets.references import Busy, reference_networks
+from nasforge.targets.references import Busy, busy_sentence, reference_networks
 from nasforge.targets.timing import FULL, SHORT, Kept, Noise, Protocol, Readings
 
 if TYPE_CHECKING:
@@ -235,12 +235,17 @@ class _Build:
         return [each.latency_ms for each in found], own / reference_ms if own else 1.0
 
     def _blank(self, noise: Noise) -> Profile:
-        facts = self.target.facts()
+        facts, busy = self.target.facts(), self.busy_cores
+        said = (busy_sentence(busy, self.effort.protocol.busy_cores), noise.sentence)
         return Profile(
             **facts,
             space=facts_of(self.space),
             protocol=self.effort.to_json(),
-            noise={**noise.to_json(), "busy_cores": round(self.busy_cores, 2)},
+            noise={
+                **noise.to_json(),
+                "busy_cores": round(busy, 2),
+                "sentence": "; ".join(each for each in said if each),
+            },
             entries={},
             kernels={},
             correction={},

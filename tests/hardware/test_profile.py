@@ -155,3 +155,12 @@ def test_a_profile_of_another_schema_says_what_to_do(tmp_path, profile, schema, 
     with pytest.raises(ProfileError, match=words) as error:
         read_profile(tmp_path / "p.json")
     assert ("update" in str(error.value)) == (schema > SCHEMA)
+
+
+def test_a_profile_of_a_device_elsewhere_points_to_its_target(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASFORGE_CACHE", str(tmp_path))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "phone.json").write_text("{}")
+    for name in ("phone", "profile:phone"):
+        with pytest.raises(ProfileError, match="--target profile:phone"):
+            find_profile(name)

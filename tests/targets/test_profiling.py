@@ -295,3 +295,17 @@ def test_nothing_is_measured_for_a_folder_that_cannot_be_written(cache, tiny, ma
 def test_a_profile_of_the_same_space_for_other_images_names_both_sizes(foreign, tiny, make_space):
     with pytest.raises(ProfileError, match=r"'six' for inputs of 3x8x8, and .* 'six' for inputs of 3x12x12 .*--data"):
         OrtCpu(tiny, profile="other", allow_foreign_profile=True).predictor(make_space(12))
+
+
+def test_figures_that_were_measured_while_others_computed_are_not_certified(cache, tiny, make_space, monkeypatch):
+    cores = 1.5
+    monkeypatch.setattr(Busy, "cores", property(lambda self: cores))
+    monkeypatch.setattr(references.time, "sleep", lambda seconds: None)
+    space = make_space()
+    path = write_network(space.lower(space.smallest()), cache.parent / "net.onnx")
+    said = "not certified: other processes used 1.5 cores"
+    assert said in OrtCpu(tiny).measure(path).noise
+    assert said in OrtCpu(tiny).predictor(space).source
+    cores = 0.2
+    assert "not certified" not in OrtCpu(tiny).measure(path).noise
+    assert "not certified" not in OrtCpu(tiny).predictor(make_space(12)).source
