@@ -98,6 +98,9 @@ def print_finalists(result: SearchResult) -> None:
         rows.append([name, *_ratings(finalist["metrics"], metric, trained), *_costs(finalist["metrics"])])
     print_table(header, rows)
     print_text("* delivered")
+    noise = ((document["best"] or {}).get("provenance", {}).get("measurement") or {}).get("noise")
+    if noise:
+        print_text(f"measured_ms: {noise}")
     warning = latency_warning(document)
     if warning:
         print_text(f"predicted_ms: {warning}")

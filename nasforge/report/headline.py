@@ -72,9 +72,19 @@ def _banner(contents: Contents) -> Markup:
     if not best.verified:
         reason = best.provenance.get("unverified", "the latency was not measured.")
         return _notice("warn", "NOT VERIFIED", str(reason))
+    noise = _noise(best)
     return _notice(
-        "good", "VERIFIED", f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}."
+        "warn" if noise else "good",
+        "VERIFIED",
+        f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}{noise}.",
     )
+
+
+def _noise(best: Entry) -> str:
+    """Return what the measurement says of the host's noise; empty where it was quiet."""
+    measurement = best.provenance.get("measurement")
+    noise = measurement.get("noise") if isinstance(measurement, dict) else None
+    return f"; {noise}" if noise else ""
 
 
 def _notice(kind: str, word: str, text: str) -> Markup:

@@ -293,3 +293,11 @@ def test_a_foreign_profile_is_named_at_the_head_and_below_the_finalists(make_run
     head, _, rest = text.partition("Finalists</h2>")
     assert said in head
     assert said in rest.partition("</section>")[0]
+
+
+def test_what_the_measurement_says_of_the_host_stands_in_the_banner(make_run: MakeRun) -> None:
+    folder, space = make_run(limit="50ms")
+    result = read_result(folder)
+    result["best"]["provenance"]["measurement"]["noise"] = "not certified: others compute"
+    write_result(folder, result)
+    assert "the limit is 50 ms; not certified: others compute." in page_of((folder, space)).text

@@ -89,6 +89,9 @@ def test_finalists_show_both_ratings_and_which_one_was_delivered(
     result.document["latency"]["details"] = {"warning": "FOREIGN PROFILE: it was measured on Other"}
     print_finalists(result)
     assert "predicted_ms: FOREIGN PROFILE: it was measured on Other" in capsys.readouterr().out
+    best["provenance"]["measurement"]["noise"] = "not certified: others compute"
+    print_finalists(result)
+    assert "measured_ms: not certified: others compute" in capsys.readouterr().out
 
 
 def test_a_full_disk_while_the_model_is_written_is_said_to_be_full(
