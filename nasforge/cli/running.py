@@ -84,7 +84,7 @@ def print_finalists(result: SearchResult) -> None:
 
     Where some were trained again, their rating in the search is told apart from that of the trained network.
     """
-    from nasforge.run.result import latency_warning
+    from nasforge.run.result import latency_warning, measurement_noise
 
     document = result.to_json()
     metric = (document.get("objectives") or [{"metric": "accuracy_valid"}])[0]["metric"]
@@ -98,7 +98,7 @@ def print_finalists(result: SearchResult) -> None:
         rows.append([name, *_ratings(finalist["metrics"], metric, trained), *_costs(finalist["metrics"])])
     print_table(header, rows)
     print_text("* delivered")
-    noise = ((document["best"] or {}).get("provenance", {}).get("measurement") or {}).get("noise")
+    noise = measurement_noise((document["best"] or {}).get("provenance"))
     if noise:
         print_text(f"measured_ms: {noise}")
     warning = latency_warning(document)

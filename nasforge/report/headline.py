@@ -7,7 +7,7 @@ from typing import Any, Final
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element
 from nasforge.report.quantity import NOTHING, number, quantity, seconds_text, short_count, text_of, words
-from nasforge.run.result import latency_warning
+from nasforge.run.result import latency_warning, measurement_noise
 
 MEASURED: Final = "latency_ms"
 PREDICTED: Final = "latency_ms_predicted"
@@ -72,19 +72,13 @@ def _banner(contents: Contents) -> Markup:
     if not best.verified:
         reason = best.provenance.get("unverified", "the latency was not measured.")
         return _notice("warn", "NOT VERIFIED", str(reason))
-    noise = _noise(best)
+    said = measurement_noise(best.provenance)
+    noise = f"; {said}" if said else ""
     return _notice(
         "warn" if noise else "good",
         "VERIFIED",
         f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}{noise}.",
     )
-
-
-def _noise(best: Entry) -> str:
-    """Return what the measurement says of the host's noise; empty where it was quiet."""
-    measurement = best.provenance.get("measurement")
-    noise = measurement.get("noise") if isinstance(measurement, dict) else None
-    return f"; {noise}" if noise else ""
 
 
 def _notice(kind: str, word: str, text: str) -> Markup:

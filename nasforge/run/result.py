@@ -119,3 +119,9 @@ def latency_warning(result: Mapping[str, Any]) -> str:
     latency = result.get("latency")
     details = latency.get("details") if isinstance(latency, dict) else None
     return str(details.get("warning") or "") if isinstance(details, dict) else ""
+
+
+def measurement_noise(provenance: Any) -> str:
+    """Return what a network's measurement says of the host, such as that others computed; empty where it was quiet."""
+    measurement = provenance.get("measurement") if isinstance(provenance, dict) else None
+    return str(measurement.get("noise") or "") if isinstance(measurement, dict) else ""

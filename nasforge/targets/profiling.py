@@ -258,13 +258,13 @@ def summary(readings: Readings) -> dict[str, Any]:
     """Return what a profile keeps of an entry beside its best."""
     visits = readings.counted
     bests = sorted(min(visit) for visit in visits)
-    spread = bests[1] / bests[0] - 1.0 if len(bests) > 1 else 0.0
+    spread = round(float(bests[1] / bests[0] - 1.0), 4) if len(bests) > 1 else 0.0
     return {
         "p10_ms": round(float(min(np.percentile(visit, 10) for visit in visits)), 6),
         "median_ms": round(float(np.median(np.concatenate([np.asarray(visit) for visit in visits]))), 6),
         "runs": sum(map(len, visits)),
         "visits": len(visits),
-        "spread": round(float(spread), 4),
+        "spread": spread,
         "flag": "unstable" if spread > UNSTABLE else "",
         "visits_ms": [[round(min(visit), 6), round(float(np.median(visit)), 6)] for visit in readings.visits],
     }

@@ -309,3 +309,9 @@ def test_figures_that_were_measured_while_others_computed_are_not_certified(cach
     cores = 0.2
     assert "not certified" not in OrtCpu(tiny).measure(path).noise
     assert "not certified" not in OrtCpu(tiny).predictor(make_space(12)).source
+
+
+def test_the_flag_of_an_entry_is_that_of_the_spread_that_is_kept():
+    for second in (1.03003, 1.0299, 1.0301):
+        kept = profiling.summary(Readings(((1.0,), (second,)), (True, True)))
+        assert (kept["flag"] == "unstable") == (kept["spread"] > 0.03)
