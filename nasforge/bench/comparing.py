@@ -17,6 +17,7 @@ from nasforge.bench.grouping import baseline_of, differing_of, grouped
 from nasforge.bench.runs import Run, read_runs
 from nasforge.bench.statistics import Kind, Point, common_reference, front_volume, mean, paired, signs
 from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
+from nasforge.run.result import latency_warning
 
 PREDICTED: Final = "latency_ms_predicted"
 VOLUME: Final = "hypervolume"
@@ -211,6 +212,8 @@ def _say_what_is_missing(
                     notes.append(
                         f"{whose} has no seed {', '.join(map(str, seeds))}; such pairs of {pair.label} are left out."
                     )
+    warnings = [(run.folder, latency_warning(run.result)) for run in runs]
+    notes.extend(f"predicted latencies of '{folder}': {warning}." for folder, warning in warnings if warning)
     profiles = sorted({str(run.result["latency"].get("profile")) for run in runs})
     if len(profiles) > 1:
         notes.append(f"latency was predicted from different profiles: {', '.join(profiles)}.")

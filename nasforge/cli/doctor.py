@@ -68,15 +68,16 @@ def _targets() -> Iterator[tuple[str, str, str]]:
 
 
 def _profiles() -> Iterator[tuple[str, str, str]]:
-    """Say of each profile measured here what it is of, and of the cache whether it can be written."""
+    """Say of each profile, shipped, measured here or fitted, what it is of, and whether the cache can be written."""
+    from nasforge.cli.list import describe_profiles
     from nasforge.hardware.device import this_cpu
-    from nasforge.hardware.profile import cache_folder, describe_profile
+    from nasforge.hardware.profile import cache_folder
 
     cpu, folder = this_cpu(), cache_folder()
     yield "processor", "ok", f"{cpu.model} ({', '.join(cpu.features) or 'no features of note'})"
-    for path in sorted(folder.glob("*.json")):
-        described = describe_profile(path)
-        yield f"profile {path.stem[:19]}", "note" if described.startswith("damaged") else "ok", described
+    for name, described in describe_profiles().items():
+        prefix = "" if name.startswith("profile:") else "profile "
+        yield f"{prefix}{name}", "note" if described.startswith("damaged") else "ok", described
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

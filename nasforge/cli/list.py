@@ -43,11 +43,11 @@ def list_command(
 
 def _names(kind: str) -> dict[str, str]:
     if kind == "profiles":
-        return _profiles()
+        return describe_profiles()
     return {name: plugin.distribution for name, plugin in registry.installed(kind).items()}
 
 
-def _profiles() -> dict[str, str]:
+def describe_profiles() -> dict[str, str]:
     """Return shipped profiles and those measured here, with what they are of."""
     from nasforge.hardware.card_profile import describe_shipped
     from nasforge.hardware.profile import cache_folder, describe_profile, shipped_profiles

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Text = Optional[str]  # noqa: UP045 - typer reads it at run time
 Number = Optional[int]  # noqa: UP045 - as above
+SPACE, NETWORKS = "mbconv", 60
 NAMES = {"macs": "MACs, their best line", "params": "params, their best line"}
 
 
@@ -25,7 +26,7 @@ def profile(
         typer.Argument(help="Options of the space or of the target: space.width=0.5 target.protocol.visits=8."),
     ] = None,
     target: Annotated[str, typer.Option(help="cpu, int8 or gpu.")] = "cpu",
-    space: Annotated[str, typer.Option(help="Search space; see `nasforge list spaces`.")] = "mbconv",
+    space: Annotated[str, typer.Option(help="Search space; see `nasforge list spaces`.")] = SPACE,
     data: Annotated[Text, typer.Option(help="Data that says the input's shape and the classes: digits, ...")] = None,
     resolution: Annotated[Number, typer.Option(help="Height and width of the input, in the place of --data.")] = None,
     classes: Annotated[Number, typer.Option(help="Number of classes, in the place of --data.")] = None,
@@ -36,7 +37,7 @@ def profile(
         Optional[Path],  # noqa: UP045 - as above
         typer.Option(help="For a device elsewhere: write networks and a table to fill in to this folder."),
     ] = None,
-    networks: Annotated[int, typer.Option("--networks", "-n", help="How many, with --export-networks.")] = 60,
+    networks: Annotated[int, typer.Option("--networks", "-n", help="How many, with --export-networks.")] = NETWORKS,
     from_measurements: Annotated[
         Optional[Path],  # noqa: UP045 - as above
         typer.Option(help="Fit a profile to a table that was filled in on a device elsewhere."),
@@ -53,15 +54,23 @@ def profile(
     from nasforge.cli import profile_elsewhere as elsewhere
 
     _check_together(export_networks, from_measurements, name)
+    given = _options(options)
+    shape: dict[str, Any] = {"--data": data, "--classes": classes, "--out": out}
+    here: dict[str, Any] = {**shape, "--target": target != "cpu", "--threads": threads != 1, "--batch": batch != 1}
+    here["options of the target"] = given["target_options"]
+    drawn = {"--networks": networks != NETWORKS, "--seed": seed != 0}
+    spaces = {"--space": space != SPACE, "--resolution": resolution, "options of the space": given["space_options"]}
     if from_measurements is not None:
+        _refuse("--from-measurements, which knows the networks by their manifest", {**here, **spaces, **drawn})
         elsewhere.from_measurements(from_measurements, str(name), as_json=as_json)
     elif export_networks is not None:
+        _refuse("--export-networks, which measures nothing here", here)
         elsewhere.export_networks(
-            space, export_networks, networks, seed, options=_options(options)["space_options"], resolution=resolution,
+            space, export_networks, networks, seed, options=given["space_options"], resolution=resolution,
             as_json=as_json,
         )  # fmt: skip
     else:
-        given = _options(options)
+        _refuse("a profile of this machine, which chooses its networks itself", drawn)
         _measure(target, space, given, (data, resolution, classes), (threads, batch), out, as_json)
 
 
@@ -70,6 +79,13 @@ def _check_together(export: Path | None, table: Path | None, name: str | None) -
         raise UsageError("--export-networks and --from-measurements were both given; give one, measure in between.")
     if (table is None) != (name is None):
         raise UsageError("--from-measurements and --name belong together; give both, such as --name my-phone.")
+
+
+def _refuse(with_what: str, unused: Mapping[str, Any]) -> None:
+    """Refuse options that would be ignored: they are given where their value is anything but None, False or empty."""
+    found = [name for name, value in unused.items() if value is not None and value is not False and value != {}]
+    if found:
+        raise UsageError(f"{', '.join(found)} cannot go with {with_what}; leave out what is named first.")
 
 
 def _options(words: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -97,7 +113,7 @@ def _measure(
     from nasforge.config.profiling import make_profile
 
     data, resolution, classes = made_for
-    with stage(f"profiling {target}") as progress:
+    with stage(f"profiling {target}", "the same command goes on where it was") as progress:
         path, made = make_profile(
             target, space, **options, data=data, resolution=resolution, classes=classes,
             threads=runtime[0], batch=runtime[1], out=out, progress=progress,

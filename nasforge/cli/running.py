@@ -84,6 +84,8 @@ def print_finalists(result: SearchResult) -> None:
 
     Where some were trained again, their rating in the search is told apart from that of the trained network.
     """
+    from nasforge.run.result import latency_warning, measurement_noise
+
     document = result.to_json()
     metric = (document.get("objectives") or [{"metric": "accuracy_valid"}])[0]["metric"]
     trained = any(f"{metric}_in_search" in each["metrics"] for each in result.finalists)
@@ -96,6 +98,12 @@ def print_finalists(result: SearchResult) -> None:
         rows.append([name, *_ratings(finalist["metrics"], metric, trained), *_costs(finalist["metrics"])])
     print_table(header, rows)
     print_text("* delivered")
+    noise = measurement_noise((document["best"] or {}).get("provenance"))
+    if noise:
+        print_text(f"measured_ms: {noise}")
+    warning = latency_warning(document)
+    if warning:
+        print_text(f"predicted_ms: {warning}")
     print_text()
 
 

@@ -68,5 +68,5 @@ def _space(
             raise UsageError("--data was given with --resolution or --classes; give one of them.")
         source = load_source(data, {}, 0)
         return make_space(space, options, tuple(source.input_shape), len(source.classes))
-    size = resolution or 32
-    return make_space(space, options, (3, size, size), classes or 10)
+    size = 32 if resolution is None else resolution
+    return make_space(space, options, (3, size, size), 10 if classes is None else classes)

@@ -54,9 +54,16 @@ def read_fitted_data(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ProfileError(f"profile '{path}' cannot be read ({type(error).__name__}); {AGAIN}.") from error
     if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise ProfileError(f"profile '{path}' is not one fitted to whole networks; {AGAIN}.")
+        raise ProfileError(
+            f"profile '{path}' is not one fitted to whole networks; {AGAIN}, or use one that was measured on a "
+            "processor with --target cpu or int8 and target.profile."
+        )
     if data.get("schema") != SCHEMA:
-        raise ProfileError(f"profile '{path}' has schema {data.get('schema')!r}, this version reads {SCHEMA}; {AGAIN}.")
+        newer = isinstance(data.get("schema"), int) and data["schema"] > SCHEMA
+        raise ProfileError(
+            f"profile '{path}' has schema {data.get('schema')!r}, this version reads {SCHEMA}; "
+            f"{'update nasforge, or ' if newer else ''}{AGAIN}."
+        )
     if data.get("sha256") != checksum(data):
         raise ProfileError(f"profile '{path}' does not match its checksum, so it was edited or damaged; {AGAIN}.")
     return data

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -102,10 +103,17 @@ def read_profile(path: str | Path, *, synthetic: bool = False) -> Profile:
         raise ProfileError(
             f"profile '{path}' cannot be read ({type(error).__name__}); remove it and it is measured again."
         ) from error
+    if isinstance(data, dict) and "kind" in data:
+        raise ProfileError(
+            f"profile '{path}' was not measured on a processor, but is a {data['kind']} one; use it with --target gpu "
+            "and target.card=NAME, or with --target profile:NAME where it is of a device elsewhere."
+        )
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         given = data.get("schema") if isinstance(data, dict) else None
+        newer = isinstance(given, int) and given > SCHEMA
         raise ProfileError(
-            f"profile '{path}' has schema {given!r}, this version reads {SCHEMA}; remove it and it is measured again."
+            f"profile '{path}' has schema {given!r}, this version reads {SCHEMA}; "
+            f"{'update nasforge, or measure it again.' if newer else 'measure it again with `nasforge profile`.'}"
         )
     if data.get("sha256") != checksum(data):
         raise ProfileError(
@@ -159,11 +167,17 @@ def find_profile(name: str) -> Path:
     """Return the file of a profile: a path, a name in the cache, or one that ships with nasforge.
 
     Raises:
+        ProfileError: it is one of a device elsewhere.
         NotInstalledError: none of them.
     """
     if Path(name).suffix == ".json" and Path(name).is_file():
         return Path(name)
     known = {path.stem: path for path in (*shipped_profiles(), *sorted(cache_folder().glob("*.json")))}
+    if name.startswith("profile:") or (name not in known and (cache_folder() / "profiles" / f"{name}.json").is_file()):
+        raise ProfileError(
+            f"profile '{name}' is of a device elsewhere; it is a target by itself: --target profile:"
+            f"{name.removeprefix('profile:')}."
+        )
     if name not in known:
         raise NotInstalledError.unknown("profile", name, known)
     return known[name]
@@ -193,6 +207,23 @@ def write_profile(path: str | Path, profile: Profile) -> None:
     except OSError as error:
         raise ProfileError(
             f"profile '{target}' cannot be written ({error.strerror}); set NASFORGE_CACHE to a folder of yours."
+        ) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Try to write, before minutes go into what is to be kept there; the folder is made.
+
+    Raises:
+        ProfileError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ProfileError(
+            f"the folder '{folder}' cannot be written ({error.strerror}), so no profile can be kept there; set "
+            "NASFORGE_CACHE to a folder of yours."
         ) from error
 
 

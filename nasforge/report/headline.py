@@ -7,6 +7,7 @@ from typing import Any, Final
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element
 from nasforge.report.quantity import NOTHING, number, quantity, seconds_text, short_count, text_of, words
+from nasforge.run.result import latency_warning, measurement_noise
 
 MEASURED: Final = "latency_ms"
 PREDICTED: Final = "latency_ms_predicted"
@@ -21,6 +22,7 @@ def title(contents: Contents) -> str:
 
 def headline(contents: Contents) -> Markup:
     """Return heading, banner and cards."""
+    warning = latency_warning(contents.result)
     notes = [
         element("p", element("b", f"{name}: "), note, class_="banner note") for name, note in contents.notes.items()
     ]
@@ -31,6 +33,7 @@ def headline(contents: Contents) -> Markup:
         element("p", _sentence(contents), class_="lead"),
         _banner(contents),
         *(_notice("warn", "WARNING", f"{each[:1].upper()}{each[1:]}") for each in contents.result.get("warnings", ())),
+        _notice("warn", "WARNING", f"Predicted latencies: {warning}.") if warning else None,
         *notes,
         _cards(contents),
     )
@@ -69,8 +72,12 @@ def _banner(contents: Contents) -> Markup:
     if not best.verified:
         reason = best.provenance.get("unverified", "the latency was not measured.")
         return _notice("warn", "NOT VERIFIED", str(reason))
+    said = measurement_noise(best.provenance)
+    noise = f"; {said}" if said else ""
     return _notice(
-        "good", "VERIFIED", f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}."
+        "warn" if noise else "good",
+        "VERIFIED",
+        f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}{noise}.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Markup, element, table
 from nasforge.report.quantity import NOTHING, quantity, seconds_text, words
+from nasforge.run.result import latency_warning
 
 MOST_ROWS: Final = 200
 _COSTS: Final = ("params", "macs")
@@ -24,7 +25,9 @@ def finalists(contents: Contents) -> Markup:
         element("th", "id", class_="text"),
     ]  # fmt: skip
     rows = [_finalist(contents, place, each) for place, each in enumerate(contents.finalists, 1)]
-    return table(header, rows, "figures")
+    warning = latency_warning(contents.result)
+    said = element("p", f"Predicted latency: {warning}.", class_="quote") if warning else None
+    return element("div", table(header, rows, "figures"), said)
 
 
 def _finalist(contents: Contents, place: int, entry: Entry) -> Markup:

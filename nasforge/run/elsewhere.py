@@ -21,7 +21,7 @@ from nasforge.hardware.block_table import spread_networks
 from nasforge.hardware.fitted_file import profile_path
 from nasforge.hardware.fitted_profile import FittedProfile, space_facts, write_fitted
 from nasforge.hardware.kernel import network_kernels
-from nasforge.hardware.profile import checksum
+from nasforge.hardware.profile import check_writable, checksum
 from nasforge.hardware.whole_network import (
     LEAST_NETWORKS,
     Nodes,
@@ -158,6 +158,7 @@ def from_measurements(
     made = next(iter(artifacts.values())).space
     nodes = {file: network_kernels(made.lower(each.architecture)) for file, each in artifacts.items()}
     measured = read_measurements(table, rough_costs(nodes), LEAST_NETWORKS)
+    check_writable(path.parent)
     profile, errors = fit_profile(
         made,
         name,

@@ -100,7 +100,8 @@ def entry(setup: Setup, finalist: Finalist) -> dict[str, Any]:
     """Return a finalist in the shape of `best`."""
     reason = setup.target.available()
     measured = MEASURED in finalist.metrics
-    latency = finalist.measurement.get("source") if measured else setup.predictor.source
+    said = (finalist.measurement.get(key) for key in ("source", "noise"))
+    latency = "; ".join(filter(None, said)) if measured else setup.predictor.source
     provenance: dict[str, Any] = {
         "weights": finalist.weights,
         "latency": latency,

@@ -112,3 +112,16 @@ def _is_entry(given: Any) -> bool:
     return isinstance(given["architecture"].get("decisions"), dict) and all(
         isinstance(each, int | float) and not isinstance(each, bool) for each in numbers
     )
+
+
+def latency_warning(result: Mapping[str, Any]) -> str:
+    """Return what must be said beside every predicted latency of a result: a foreign, stale or uncertified profile."""
+    latency = result.get("latency")
+    details = latency.get("details") if isinstance(latency, dict) else None
+    return str(details.get("warning") or "") if isinstance(details, dict) else ""
+
+
+def measurement_noise(provenance: Any) -> str:
+    """Return what a network's measurement says of the host, such as that others computed; empty where it was quiet."""
+    measurement = provenance.get("measurement") if isinstance(provenance, dict) else None
+    return str(measurement.get("noise") or "") if isinstance(measurement, dict) else ""

@@ -20,6 +20,7 @@ from nasforge.hardware.profile import (
     SCHEMA,
     Profile,
     cache_folder,
+    check_writable,
     differences,
     facts_of,
     find_profile,
@@ -32,10 +33,11 @@ from nasforge.space import SearchSpace
 from nasforge.targets.base import Measurement, Progress, Target, measurement
 from nasforge.targets.ort_session import bound_run, open_session, runtime_version
 from nasforge.targets.profiling import ON_FIRST_USE, TO_KEEP, build_profile
-from nasforge.targets.references import check_references, reference_networks
+from nasforge.targets.references import Busy, busy_sentence, check_references, reference_networks
 from nasforge.targets.timing import Kept, Noise, Protocol, Readings, Run, make_protocol, time_interleaved
 
 FOREIGN: Final = "FOREIGN PROFILE"
+REPLACED: Final = "the profile that was kept here had been edited or damaged, so it was measured again"
 UNFINISHED: Final = ".unfinished"
 """Suffix of the folder from which an interrupted profile goes on."""
 _checked: Final[dict[tuple[str, str], str]] = {}
@@ -106,10 +108,12 @@ class OrtTarget(Target):
 
     def measure_many(self, paths: Sequence[str | Path], progress: Progress | None = None) -> list[Measurement]:
         """Measure float32 ONNX files, interleaved with each other and with a reference network."""
+        busy = Busy()
         readings, noise = self.time(paths, self.protocol, lambda share: _tell(progress, share), 0.1)
+        said = "; ".join(filter(None, (busy_sentence(busy.cores, self.protocol.busy_cores), noise.sentence)))
         return [
             dataclasses.replace(
-                measurement(reading.counted, self.source, noise.sentence),
+                measurement(reading.counted, self.source, said),
                 latency_ms=reading.best_ms,
                 reference_ms=noise.reference_ms,
             )
@@ -174,13 +178,16 @@ class OrtTarget(Target):
             return found
         path = self.profile_path(space)
         profile = read_cached(path)
+        damaged = profile is None and path.exists()
         if profile is None or self.different(profile) or self._asks_for_more(profile):
+            check_writable(path.parent)
             profile = build_profile(self, space, self.effort, lambda share: _tell(progress, share))
             write_profile(path, profile)
             _checked[self.name, profile.created + path.name] = ""
         warning = self._check(profile, path.name)
         _tell(progress, 1.0)
-        return predictor_from(profile, space, path.name, warning)
+        found = predictor_from(profile, space, path.name, warning)
+        return dataclasses.replace(found, source=f"{REPLACED}; {found.source}") if damaged else found
 
     def _asks_for_more(self, profile: Profile) -> bool:
         return int(profile.protocol.get("visits", 0)) < self.effort.protocol.visits
@@ -196,8 +203,9 @@ class OrtTarget(Target):
         missing = [key for key in space.node_variants() if key not in profile.entries]
         if dict(profile.space) != facts_of(space) and missing:
             raise ProfileError(
-                f"profile '{name}' is of space '{profile.space.get('name')}', and {len(missing)} blocks of "
-                f"'{space.name}' are not in it; run: nasforge profile --target {self.name} --space {space.name}"
+                f"profile '{name}' is of space {_named(profile.space)}, and {len(missing)} blocks of "
+                f"{_named(facts_of(space))} are not in it; run: nasforge profile --target {self.name} --space "
+                f"{space.name}, with the --data, or --resolution and --classes, that it is used for"
             )
         reasons = self.different(profile)
         if reasons and not self.allow_foreign:
@@ -243,6 +251,8 @@ class OrtTarget(Target):
         """Measure a profile with the full protocol; interrupted, the same call goes on where it was."""
         path = self.profile_path(space)
         unfinished = path.with_suffix(UNFINISHED)
+        where = out or path
+        check_writable(where.parent)
         effort = TO_KEEP if self.effort is ON_FIRST_USE else dataclasses.replace(TO_KEEP, protocol=self.protocol)
         try:
             profile = build_profile(self, space, effort, lambda share: _tell(progress, share), unfinished)
@@ -251,10 +261,16 @@ class OrtTarget(Target):
                 f"the cache folder '{unfinished.parent}' cannot be written ({error.strerror}); set NASFORGE_CACHE to a "
                 "folder of yours."
             ) from error
-        where = out or path
         write_profile(where, profile)
         shutil.rmtree(unfinished)
         return where, profile
+
+
+def _named(facts: Mapping[str, Any]) -> str:
+    """Return name and input of a space, by which its profiles differ."""
+    shapes = dict(facts.get("input_shapes", {})).values()
+    inputs = ", ".join("x".join(map(str, shape)) for shape in shapes)
+    return f"'{facts.get('name')}'" + (f" for inputs of {inputs}" if inputs else "")
 
 
 def _tell(progress: Progress | None, share: float) -> None:

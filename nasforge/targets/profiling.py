@@ -31,7 +31,7 @@ from nasforge.identity import fingerprint
 from nasforge.space import Lowered, SearchSpace
 from nasforge.targets.blocks import write_network
 from nasforge.targets.fresh import measure_in_fresh_process
-from nasforge.targets.references import Busy, reference_networks
+from nasforge.targets.references import Busy, busy_sentence, reference_networks
 from nasforge.targets.timing import FULL, SHORT, Kept, Noise, Protocol, Readings
 
 if TYPE_CHECKING:
@@ -235,12 +235,17 @@ class _Build:
         return [each.latency_ms for each in found], own / reference_ms if own else 1.0
 
     def _blank(self, noise: Noise) -> Profile:
-        facts = self.target.facts()
+        facts, busy = self.target.facts(), self.busy_cores
+        said = (busy_sentence(busy, self.effort.protocol.busy_cores), noise.sentence)
         return Profile(
             **facts,
             space=facts_of(self.space),
             protocol=self.effort.to_json(),
-            noise={**noise.to_json(), "busy_cores": round(self.busy_cores, 2)},
+            noise={
+                **noise.to_json(),
+                "busy_cores": round(busy, 2),
+                "sentence": "; ".join(each for each in said if each),
+            },
             entries={},
             kernels={},
             correction={},
@@ -253,13 +258,13 @@ def summary(readings: Readings) -> dict[str, Any]:
     """Return what a profile keeps of an entry beside its best."""
     visits = readings.counted
     bests = sorted(min(visit) for visit in visits)
-    spread = bests[1] / bests[0] - 1.0 if len(bests) > 1 else 0.0
+    spread = round(float(bests[1] / bests[0] - 1.0), 4) if len(bests) > 1 else 0.0
     return {
         "p10_ms": round(float(min(np.percentile(visit, 10) for visit in visits)), 6),
         "median_ms": round(float(np.median(np.concatenate([np.asarray(visit) for visit in visits]))), 6),
         "runs": sum(map(len, visits)),
         "visits": len(visits),
-        "spread": round(float(spread), 4),
+        "spread": spread,
         "flag": "unstable" if spread > UNSTABLE else "",
         "visits_ms": [[round(min(visit), 6), round(float(np.median(visit)), 6)] for visit in readings.visits],
     }

@@ -57,6 +57,13 @@ class Busy:
         return max(0.0, (now - self._begun - (time.process_time() - self._own)) / elapsed)
 
 
+def busy_sentence(cores: float, allowed: float) -> str:
+    """Say that others used the processor while something was measured; empty where they used little of it."""
+    if cores <= allowed:
+        return ""
+    return f"not certified: other processes used {cores:.1f} cores while this was measured"
+
+
 def _busy_seconds() -> float | None:
     """Return the seconds that all cores have worked since the machine started, stolen time with them."""
     try:

@@ -276,3 +276,10 @@ def test_the_command_refuses_with_one_sentence(tmp_path: Path, capsys: pytest.Ca
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
+
+
+def test_a_run_with_a_foreign_profile_is_named_in_a_note(write_run: WriteRun) -> None:
+    latency = {"profile": "p", "details": {"warning": "FOREIGN PROFILE: it was measured on Other"}}
+    folders = [write_run("a", result={"latency": latency}), write_run("b", seed=1)]
+    notes = [each for each in nasforge.compare(folders).notes if "FOREIGN PROFILE" in each]
+    assert notes == [f"predicted latencies of '{folders[0]}': FOREIGN PROFILE: it was measured on Other."]

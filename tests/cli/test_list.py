@@ -52,3 +52,21 @@ def test_a_reason_that_holds_for_every_strategy_is_printed_once(
     assert "any strategy x broken: it does not load." in printed
     assert "first x odd: first cannot." in printed
     assert "second x odd: second cannot." in printed
+
+
+def test_doctor_shows_every_profile_and_which_are_damaged(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NASFORGE_CACHE", str(tmp_path))
+    write_profile(tmp_path / "cpu-mine-2.json", profile({}))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "phone.json").write_text("{", encoding="utf-8")
+    assert main(["list", "profiles", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["profiles"]
+    assert main(["doctor", "--json"]) == 0
+    found = {each["check"].removeprefix("profile "): each for each in json.loads(capsys.readouterr().out)}
+    assert {"cpu-mine-2", "profile:phone"} <= listed.keys() <= found.keys()
+    assert {name: found[name]["state"] for name in ("cpu-mine-2", "profile:phone")} == {
+        "cpu-mine-2": "ok",
+        "profile:phone": "note",
+    }

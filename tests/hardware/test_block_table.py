@@ -177,5 +177,9 @@ def test_repeats_and_constants_are_left_out_of_sums_and_of_fits():
     assert count == len([node for node in lowered.nodes if node.inputs]) - 1
     assert sum("Pool3" in group for group in sums) == 1
     whole = [space.lower(each) for each in space.enumerate()]
-    truth = [max(sum(blocks.features(each)[1].values()) - 0.001, 1e-4) for each in whole]
-    assert tables.fit_correction(blocks, whole[1:], truth[1:])["offset"] >= 0.0
+    alone = [sum(blocks.features(each)[1].values()) for each in whole[1:]]
+    less = [max(total - 0.004, 1e-4) for total in alone]
+    assert tables.fit_correction(blocks, whole[1:], less)["offset"] == 0.0
+    assert tables.fit_correction(blocks, whole[1:], [total + 0.004 for total in alone])["offset"] > 0.0005
+    blocks.spares = False
+    assert tables.fit_correction(blocks, whole[1:], less)["offset"] < -0.0005

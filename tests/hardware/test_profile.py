@@ -10,12 +10,15 @@ import pytest
 from nasforge.errors import NotInstalledError, ProfileError
 from nasforge.hardware.device import Device, this_cpu
 from nasforge.hardware.profile import (
+    SCHEMA,
     Profile,
     cache_folder,
+    checksum,
     differences,
     find_profile,
     read_cached,
     read_profile,
+    shipped_profiles,
     write_profile,
 )
 
@@ -137,3 +140,27 @@ def test_the_device_key_follows_what_decides_speed():
     assert dataclasses.replace(cpu, cores=cpu.cores + 1).key == cpu.key
     assert dataclasses.replace(cpu, model="other").key != cpu.key
     assert dataclasses.replace(cpu, features=(*cpu.features, "new")).key != cpu.key
+
+
+def test_what_is_no_profile_of_a_processor_points_to_its_target():
+    (card,) = (path for path in shipped_profiles() if path.stem == "gpu-gtx1080ti")
+    with pytest.raises(ProfileError, match=r"--target gpu and target\.card"):
+        read_profile(card)
+
+
+@pytest.mark.parametrize(("schema", "words"), [(SCHEMA + 1, "update nasforge"), (SCHEMA - 1, "measure it again")])
+def test_a_profile_of_another_schema_says_what_to_do(tmp_path, profile, schema, words):
+    data = {**profile.to_json(), "schema": schema}
+    (tmp_path / "p.json").write_text(json.dumps({**data, "sha256": checksum(data)}))
+    with pytest.raises(ProfileError, match=words) as error:
+        read_profile(tmp_path / "p.json")
+    assert ("update" in str(error.value)) == (schema > SCHEMA)
+
+
+def test_a_profile_of_a_device_elsewhere_points_to_its_target(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASFORGE_CACHE", str(tmp_path))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "phone.json").write_text("{}")
+    for name in ("phone", "profile:phone"):
+        with pytest.raises(ProfileError, match="--target profile:phone"):
+            find_profile(name)

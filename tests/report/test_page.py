@@ -24,7 +24,7 @@ from nasforge.report.origin import search_command
 from nasforge.report.plots import figures
 from nasforge.report.template import embedded_json
 from nasforge.run.folder import RunFolder
-from nasforge.run.result import read_result
+from nasforge.run.result import read_result, write_result
 from nasforge.run.settings import Settings
 from nasforge.space import SearchSpace
 
@@ -280,3 +280,24 @@ def test_the_plots_show_all_evaluations_and_failures(make_run: MakeRun) -> None:
     assert len(names["evaluated"]["x"]) == 8
     assert names["failed"]["x"] == [5]
     assert "loss became NaN" in names["failed"]["text"][0]
+
+
+def test_a_foreign_profile_is_named_at_the_head_and_below_the_finalists(make_run: MakeRun) -> None:
+    folder, space = make_run()
+    assert "FOREIGN" not in page_of((folder, space)).text
+    result = read_result(folder)
+    result["latency"]["details"] = {"warning": "FOREIGN PROFILE: measured on <i>Other</i>"}
+    write_result(folder, result)
+    text = write_report(folder, space).read_text(encoding="utf-8")
+    said = "FOREIGN PROFILE: measured on &lt;i&gt;Other&lt;/i&gt;"
+    head, _, rest = text.partition("Finalists</h2>")
+    assert said in head
+    assert said in rest.partition("</section>")[0]
+
+
+def test_what_the_measurement_says_of_the_host_stands_in_the_banner(make_run: MakeRun) -> None:
+    folder, space = make_run(limit="50ms")
+    result = read_result(folder)
+    result["best"]["provenance"]["measurement"]["noise"] = "not certified: others compute"
+    write_result(folder, result)
+    assert "the limit is 50 ms; not certified: others compute." in page_of((folder, space)).text

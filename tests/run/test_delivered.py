@@ -85,6 +85,13 @@ def test_finalists_show_both_ratings_and_which_one_was_delivered(
     metrics = best["metrics"]
     assert marked[0].split()[2:4] == [f"{metrics[key]:.4g}" for key in ("accuracy_valid_in_search", "accuracy_valid")]
     assert sum(row.split()[3 if row in marked else 2] == "-" for row in rows[:4]) == 2  # two of four were retrained
+    assert "predicted_ms:" not in "".join(rows)
+    result.document["latency"]["details"] = {"warning": "FOREIGN PROFILE: it was measured on Other"}
+    print_finalists(result)
+    assert "predicted_ms: FOREIGN PROFILE: it was measured on Other" in capsys.readouterr().out
+    best["provenance"]["measurement"]["noise"] = "not certified: others compute"
+    print_finalists(result)
+    assert "measured_ms: not certified: others compute" in capsys.readouterr().out
 
 
 def test_a_full_disk_while_the_model_is_written_is_said_to_be_full(

@@ -70,9 +70,10 @@ def test_a_damaged_profile_is_measured_again(cache, tiny, make_space, built):
     OrtCpu(tiny).predictor(make_space())
     (path,) = cache.iterdir()
     path.write_bytes(path.read_bytes()[:200])
-    OrtCpu(tiny).predictor(make_space())
+    assert "edited or damaged" in OrtCpu(tiny).predictor(make_space()).source
     assert len(built) == 2
     assert read_profile(path).precision == "float32"
+    assert "edited or damaged" not in OrtCpu(tiny).predictor(make_space()).source
 
 
 @pytest.mark.parametrize("change", [{"device_key": "another"}, {"precision": "int8"}, {"protocol": {"visits": 1}}])

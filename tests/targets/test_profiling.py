@@ -13,13 +13,16 @@ import pytest
 from nasforge.errors import ProfileError, TargetError
 from nasforge.hardware.predictor import agreement, intervals
 from nasforge.hardware.profile import checksum, read_profile, write_profile
+from nasforge.identity import fingerprint
+from nasforge.ops import Conv, GlobalPool, Linear
+from nasforge.space import Input, SearchSpace, choice
 from nasforge.targets import fresh, ort_target, profiling, references, timing
 from nasforge.targets.blocks import write_network
 from nasforge.targets.ort_cpu import OrtCpu
 from nasforge.targets.ort_int8 import OrtInt8
 from nasforge.targets.profiling import TO_KEEP
 from nasforge.targets.references import Busy, check_references
-from nasforge.targets.timing import Kept, Noise, Protocol, time_interleaved
+from nasforge.targets.timing import Kept, Noise, Protocol, Readings, time_interleaved
 
 QUIET = {"gate": 99.0, "busy_cores": 99.0}
 
@@ -214,7 +217,10 @@ def foreign(cache, tiny, make_space):
     return given
 
 
-def test_a_foreign_profile_is_refused_unless_asked_for_and_then_every_source_says_so(foreign, tiny, make_space):
+def test_a_foreign_profile_is_refused_unless_asked_for_and_then_every_source_says_so(
+    foreign, tiny, make_space, monkeypatch
+):
+    monkeypatch.setattr(ort_target, "check_references", lambda *given: references.Check(0.0, 0.0))
     for name in ("other", str(foreign)):
         with pytest.raises(ProfileError, match="--allow-foreign-profile"):
             OrtCpu(tiny, profile=name).predictor(make_space())
@@ -248,3 +254,64 @@ def test_intervals_hold_their_estimates_and_narrow_with_networks():
     for name, (low, high) in few.items():
         assert low <= found[name] <= high
         assert high - low > many[name][1] - many[name][0]
+
+
+def test_the_second_round_of_blocks_is_put_on_the_speed_of_the_first(monkeypatch):
+    x = Conv(choice(*range(8, 72, 8), name="width"), choice(1, 3, 5, name="kernel"))(Input(3, 8, 8), name="stem")
+    space = SearchSpace({"logits": Linear(3)(GlobalPool()(x))}, name="forty")
+    true_ms, rounds = {}, []
+
+    def at_made_up_speed(target, paths, protocol, tell, opened, kept=None, blocks=0):
+        slow = (1.0, 1.6)[len(rounds)]
+        names = [path.stem.rpartition("-")[0] for path in paths]
+        rounds.append(names[:blocks])
+        for name in names:
+            true_ms.setdefault(name, 1.0 + 0.01 * len(true_ms))
+        readings = [Readings(((slow * true_ms[name],),) * 2, (True, True)) for name in names]
+        return readings, Noise(0.5 * slow, 0.0, 1.0)
+
+    monkeypatch.setattr(OrtCpu, "time", at_made_up_speed)
+    effort = profiling.Effort(timing.SHORT, blocks=36, fitted=3, held_out=3)
+    made = profiling.build_profile(OrtCpu(), space, effort, lambda share: None)
+    first, second = rounds
+    assert second
+    assert len(made.entries) == len(first) + len(second) == 36 < len(space.node_variants())
+    for key, lowered in space.node_variants().items():
+        if key in made.entries:
+            assert made.entries[key] == pytest.approx(true_ms[fingerprint([node.key for node in lowered.nodes])])
+
+
+def test_nothing_is_measured_for_a_folder_that_cannot_be_written(cache, tiny, make_space, monkeypatch):
+    monkeypatch.setattr(OrtCpu, "time", lambda *given, **named: pytest.fail("measured"))
+    cache.write_text("a file")
+    with pytest.raises(ProfileError, match="NASFORGE_CACHE"):
+        OrtCpu(tiny).predictor(make_space())
+    cache.unlink()
+    (cache.parent / "taken").write_text("a file")
+    with pytest.raises(ProfileError, match="cannot be written"):
+        OrtCpu(tiny).make_profile(make_space(), cache.parent / "taken" / "mine.json")
+
+
+def test_a_profile_of_the_same_space_for_other_images_names_both_sizes(foreign, tiny, make_space):
+    with pytest.raises(ProfileError, match=r"'six' for inputs of 3x8x8, and .* 'six' for inputs of 3x12x12 .*--data"):
+        OrtCpu(tiny, profile="other", allow_foreign_profile=True).predictor(make_space(12))
+
+
+def test_figures_that_were_measured_while_others_computed_are_not_certified(cache, tiny, make_space, monkeypatch):
+    cores = 1.5
+    monkeypatch.setattr(Busy, "cores", property(lambda self: cores))
+    monkeypatch.setattr(references.time, "sleep", lambda seconds: None)
+    space = make_space()
+    path = write_network(space.lower(space.smallest()), cache.parent / "net.onnx")
+    said = "not certified: other processes used 1.5 cores"
+    assert said in OrtCpu(tiny).measure(path).noise
+    assert said in OrtCpu(tiny).predictor(space).source
+    cores = 0.2
+    assert "not certified" not in OrtCpu(tiny).measure(path).noise
+    assert "not certified" not in OrtCpu(tiny).predictor(make_space(12)).source
+
+
+def test_the_flag_of_an_entry_is_that_of_the_spread_that_is_kept():
+    for second in (1.03003, 1.0299, 1.0301):
+        kept = profiling.summary(Readings(((1.0,), (second,)), (True, True)))
+        assert (kept["flag"] == "unstable") == (kept["spread"] > 0.03)
