@@ -74,7 +74,7 @@ EXCEPTIONS: Final = {"normal": (1,), "reduction": (3,)}
 class Fit(Operator):
     """Bring a state to `out` channels and `stride` times fewer pixels, and leave one alone that has them already.
 
-    Stride 2 is a factorised reduction, or a 1x1 convolution without `factorised`; other channels take a 1x1 convolution.
+    Stride 2 is a factorised reduction, or without `factorised` a 1x1 convolution, as for other channels.
     """
 
     out: Any
@@ -145,7 +145,7 @@ class Cell:
         """Apply the cell to the previous cell and the one before it (`shrunk`: that is twice as large)."""
         stride = 2 if self.kind == "reduction" else 1
         first = Conv(channels, 1, order="act-conv-bn")(x, name=f"{name}.previous")
-        earlier = x if before is None else Fit(channels, 2 if shrunk else 1)(before, name=f"{name}.earlier")
+        earlier = x if before is None else _earlier(channels, shrunk)(before, name=f"{name}.earlier")
         states = [first, earlier]
         rows = zip(self.decisions.states, self.decisions.operations, self.decisions.combines, strict=True)
         for b, (sources, operations, combined) in enumerate(rows):
@@ -164,6 +164,10 @@ class Cell:
         fitted = [Fit(channels, stride, act=False)(states[i], name=f"{name}.out{i}") for i in (0, 1)]
         extra = EXCEPTIONS[self.kind] if self.concat == "nasnet-a" else ()
         return UnusedConcat(self.used, extra)(*fitted, *states[2:], name=f"{name}.out")
+
+
+def _earlier(channels: int, shrunk: bool) -> Operator:
+    return FactorisedReduction(channels) if shrunk else Conv(channels, 1, order="act-conv-bn")
 
 
 def _operation(states: list[Node], source: Choice, by: Choice, channels: int, stride: int, name: str) -> Node:
