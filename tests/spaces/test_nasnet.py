@@ -50,5 +50,5 @@ def test_without_the_two_exceptions_the_penultimate_width_is_640():
 
 @pytest.mark.parametrize("options", [{"filters": 100}, {"concat": "al"}, {"stem": "cifer"}, {"blocks": 0}])
 def test_bad_options_are_refused(options):
-    with pytest.raises(SpaceError, match="was given|Did you mean|expected|available"):
+    with pytest.raises(SpaceError, match=r"was given|Did you mean"):
         nasnet((3, 12, 12), **options)
