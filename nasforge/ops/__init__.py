@@ -2,6 +2,7 @@
 
 from nasforge.ops.combine import Add, Concat, Identity, Multiply, Residual, UnusedConcat, Zero, residual
 from nasforge.ops.conv import Activation, BatchNorm, Conv, Conv2d, LayerNorm, divisible
+from nasforge.ops.drop_path import DropPath, drop_chance
 from nasforge.ops.linear import Linear
 from nasforge.ops.mbconv import MBConv, SqueezeExcite
 from nasforge.ops.pool import GlobalPool, Pool
@@ -21,6 +22,7 @@ __all__ = [
     "Conv",
     "Conv2d",
     "DilatedSeparableConv",
+    "DropPath",
     "FactorisedReduction",
     "GlobalPool",
     "Identity",
@@ -40,5 +42,6 @@ __all__ = [
     "UnusedConcat",
     "Zero",
     "divisible",
+    "drop_chance",
     "residual",
 ]
