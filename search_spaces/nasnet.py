@@ -44,6 +44,7 @@ from nasforge.space import (
     operator_choice,
     select,
 )
+from nasforge.space.choice import Expression
 from nasforge.space.node import Types
 
 OPERATIONS: Final = (
@@ -125,10 +126,13 @@ class Decisions:
         return cls(*(tuple(column) for column in zip(*rows, strict=True)))  # type: ignore[arg-type]  # pairs, as built
 
     @property
-    def used(self) -> Any:
+    def used(self) -> Expression:
         """Return the expression of the states that some block reads."""
         reads = [side for pair in self.states for side in pair]
-        return combine(lambda *taken: tuple(sorted(set(taken))), *reads)
+        used: Expression = reads[0].map(lambda state: (state,))
+        for read in reads[1:]:
+            used = combine(lambda taken, state: tuple(sorted({*taken, state})), used, read)
+        return used
 
 
 @final
@@ -138,7 +142,7 @@ class Cell:
 
     kind: str
     decisions: Decisions
-    used: Any
+    used: Expression
     concat: str
 
     def __call__(self, x: Node, before: Node | None, channels: int, shrunk: bool, name: str) -> Node:

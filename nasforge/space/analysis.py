@@ -94,11 +94,7 @@ def analyse(graph: Graph) -> Analysis:
 
 def field_table(spec: Field, sizes: Sequence[int]) -> tuple[Table, list[Any]]:
     """Return a table of indices into the list of a field's distinct values."""
-    number: dict[Any, int] = {}
-    cells = np.asarray([number.setdefault(value, len(number)) for value in spec.table.values()], dtype=np.int64)
-    order = np.argsort(spec.choices)  # tables list their keys in the order of a product
-    in_order = cells.reshape([sizes[axis] for axis in spec.choices]).transpose(order)
-    return Table(tuple(spec.choices[place] for place in order), in_order).reduced(), list(number)
+    return spec.numbers, list(spec.table.distinct)
 
 
 def select_index(node: GraphNode, sizes: Sequence[int]) -> Table:
@@ -203,7 +199,7 @@ class _Inference:
         kinds = [self._widest(self.types[source]) for source in node.inputs]
         if node.is_select:
             return Table.constant(self._id(max(kinds, key=lambda kind: kind.capacity)))
-        values = {spec.name: max(spec.table.values(), key=_magnitude) for spec in node.fields}
+        values = {spec.name: max(spec.table.distinct, key=_magnitude) for spec in node.fields}
         return Table.constant(self._id(self._shape(node, node.op.at(**values), kinds)))
 
 
