@@ -20,11 +20,11 @@ from nasforge.space.choice import Choice
 from nasforge.space.graph import Field, Graph, GraphNode
 from nasforge.space.node import Operator
 from nasforge.space.occurring import Mask, Occurring
+from nasforge.space.shared_tables import SharedTables, template
 from nasforge.space.table import (
     MAX_CELLS,
     Table,
     TableTooLargeError,
-    apply_rows,
     both,
     combine_tables,
     either,
@@ -80,7 +80,7 @@ def analyse(graph: Graph) -> Analysis:
     """
     sizes = [len(read.options) for read in graph.choices]
     try:
-        live = _liveness(graph, sizes)
+        live = _liveness(graph, SharedTables(sizes))
         active = _activity(graph, live, sizes)
     except TableTooLargeError as error:
         names = ", ".join(str(graph.choices[axis].name) for axis in error.args[0])
@@ -111,7 +111,9 @@ class _Inference:
 
     def __init__(self, graph: Graph, occurring: Occurring) -> None:
         self.graph, self.occurring, self.sizes = graph, occurring, occurring.sizes
+        self.shared = SharedTables(self.sizes, occurring.mask)
         self.universe: list[TensorType | Mismatch] = []
+        self.refused = 0
         self.number: dict[TensorType | Mismatch, int] = {}
         self.types: list[Table] = []
 
@@ -131,6 +133,7 @@ class _Inference:
         if value not in self.number:
             self.number[value] = len(self.universe)
             self.universe.append(value)
+            self.refused += isinstance(value, Mismatch)
         return self.number[value]
 
     def _declared(self, node: GraphNode) -> GraphNode:
@@ -163,11 +166,10 @@ class _Inference:
     def _table(self, node: GraphNode) -> Table:
         sources = [self.types[source] for source in node.inputs]
         if node.is_select:
-            index = select_index(node, self.sizes)
+            index = self.shared.own(select_index(node, self.sizes))
             if not index.axes:
                 return sources[int(index.values)]
-            tables = [index, *sources]
-            return apply_rows(lambda chosen, *kinds: kinds[chosen], tables, self.sizes, self.occurring.mask)
+            return self.shared.apply("select", lambda chosen, *kinds: kinds[chosen], [index, *sources])
         fields = [field_table(spec, self.sizes) for spec in node.fields]
         names = [spec.name for spec in node.fields]
 
@@ -176,7 +178,9 @@ class _Inference:
             kinds = [self.universe[cell] for cell in cells[len(fields) :]]
             return self._id(self._shape(node, node.op.at(**values) if values else node.op, kinds))
 
-        return apply_rows(infer, [table for table, _ in fields] + sources, self.sizes, self.occurring.mask)
+        tables = [self.shared.own(table) for table, _ in fields] + sources
+        refused = self.refused  # a refusal names its node, so it is found again at every node
+        return self.shared.apply(template(node), infer, tables, lambda: self.refused == refused)
 
     def _shape(self, node: GraphNode, op: Operator, kinds: Sequence[TensorType | Mismatch]) -> TensorType | Mismatch:
         for kind in kinds:
@@ -209,21 +213,21 @@ def _magnitude(value: Any) -> float:
     return float(len(value)) if hasattr(value, "__len__") else 0.0
 
 
-def _liveness(graph: Graph, sizes: Sequence[int]) -> tuple[Table, ...]:
+def _liveness(graph: Graph, shared: SharedTables) -> tuple[Table, ...]:
     """Return for each node the table that says whether the outputs reach it through chosen candidates."""
     asked: list[list[Table]] = [[] for _ in graph.nodes]
     for output in graph.output_nodes:
-        asked[output].append(Table.constant(True))
-    live: list[Table] = [Table.constant(False)] * len(graph.nodes)
+        asked[output].append(shared.constant(True))
+    live: list[Table] = [shared.constant(False)] * len(graph.nodes)
     for node in reversed(graph.nodes):
-        own = live[node.index] = either(asked[node.index], sizes)
+        own = live[node.index] = shared.either(asked[node.index])
         if not node.is_select:
             for source in node.inputs:
                 asked[source].append(own)
             continue
-        index = select_index(node, sizes)
+        index = shared.own(select_index(node, shared.sizes))
         for place, source in enumerate(node.inputs):
-            asked[source].append(both(own, Table(index.axes, index.values == place).reduced(), sizes))
+            asked[source].append(shared.both(own, shared.equals(index, place)))
     return tuple(live)
 
 

@@ -131,11 +131,12 @@ def apply_rows(
         return Table.constant(function())
     mask = occurs(axes)
     places = slice(None) if mask is None else np.flatnonzero(mask)
-    wide = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables]
-    columns = [column[places] for column in wide]
+    wide = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables if table.axes]
+    columns = [column[places] for column in wide] or [np.zeros(1, dtype=np.int64)]
     first, rank = ranked(columns)
-    rows = zip(*(column[first].tolist() for column in columns), strict=True)
-    results = np.asarray([function(*row) for row in rows])
+    varying = iter([column[first].tolist() for column in columns])
+    arguments = [next(varying) if table.axes else [table.values.item()] * len(first) for table in tables]
+    results = np.asarray([function(*row) for row in zip(*arguments, strict=True)])
     values = np.full(math.prod(shape), results[0])
     values[places] = results[rank]
     return Table(axes, values.reshape(shape)).reduced(mask)
