@@ -8,7 +8,7 @@ windows is symmetrical, so sizes and counts equal those of the released networks
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -20,11 +20,12 @@ from nasforge.ops import (
     Concat,
     Conv,
     Conv2d,
+    DropPath,
     FactorisedReduction,
+    Fit,
+    FittedPool,
     GlobalPool,
-    Identity,
     Linear,
-    Pool,
     RectConv,
     SeparableConv,
     Strips,
@@ -32,12 +33,12 @@ from nasforge.ops import (
 )
 from nasforge.space import (
     Architecture,
-    Body,
     Choice,
     Input,
     Node,
     Operator,
     SearchSpace,
+    boundary,
     choice,
     combine,
     one_of,
@@ -45,7 +46,6 @@ from nasforge.space import (
     select,
 )
 from nasforge.space.choice import Expression
-from nasforge.space.node import Types
 
 OPERATIONS: Final = (
     "identity",
@@ -72,48 +72,14 @@ EXCEPTIONS: Final = {"normal": (1,), "reduction": (3,)}
 
 @final
 @dataclass(frozen=True)
-class Fit(Operator):
-    """Bring a state to `out` channels and `stride` times fewer pixels, and leave one alone that has them already.
-
-    Stride 2 is a factorised reduction, or without `factorised` a 1x1 convolution, as for other channels.
-    """
-
-    out: Any
-    stride: Any = 1
-    act: bool = True
-    factorised: bool = True
-
-    def prune(self, cut: tuple[bool, ...], inputs: Types) -> tuple[Operator, tuple[int, ...]] | None:
-        """Return the identity where nothing is to be done."""
-        if all(cut):
-            return None
-        return (Identity() if self._fits(inputs[0].channels) else self), (0,)
-
-    def _fits(self, channels: int) -> bool:
-        return bool(self.stride == 1 and channels == self.out)
-
-    def expand(self, body: Body) -> int:
-        """Expand to nothing, a projection or a factorised reduction."""
-        if self._fits(body.type(-1).channels):
-            return -1
-        if self.stride > 1 and self.factorised:
-            return body.add("reduction", FactorisedReduction(self.out, self.act), -1)
-        act = "relu" if self.act else "none"
-        return body.add("fit", Conv(self.out, 1, self.stride, act=act, order="act-conv-bn"), -1)
-
-    def label(self) -> str:
-        """Return `fit`."""
-        return "fit"
-
-
-@final
-@dataclass(frozen=True)
 class Decisions:
     """The choices of a cell: for each block two states, two operations, and how they are combined."""
 
     states: tuple[tuple[Choice, Choice], ...]
     operations: tuple[tuple[Choice, Choice], ...]
     combines: tuple[Choice, ...]
+    strides: tuple[tuple[Expression, Expression], ...]
+    """Of each operation in a reduction cell: 2 on the two states from outside the cell, 1 on blocks."""
 
     @classmethod
     def of(cls, kind: str, blocks: int) -> Decisions:
@@ -122,8 +88,9 @@ class Decisions:
         for b in range(blocks):
             states = tuple(choice(*range(b + 2), name=f"{kind}.b{b + 1}.in{side}", kind="input") for side in (1, 2))
             operations = tuple(operator_choice(OPERATIONS, name=f"{kind}.b{b + 1}.op{side}") for side in (1, 2))
-            rows.append((states, operations, operator_choice(COMBINE, name=f"{kind}.b{b + 1}.combine")))
-        return cls(*(tuple(column) for column in zip(*rows, strict=True)))  # type: ignore[arg-type]  # pairs, as built
+            strides = tuple(state.map(lambda number: 2 if number < 2 else 1) for state in states)
+            rows.append((states, operations, operator_choice(COMBINE, name=f"{kind}.b{b + 1}.combine"), strides))
+        return cls(*(tuple(column) for column in zip(*rows, strict=True)))
 
     @property
     def used(self) -> Expression:
@@ -145,26 +112,41 @@ class Cell:
     used: Expression
     concat: str
 
-    def __call__(self, x: Node, before: Node | None, channels: int, shrunk: bool, name: str) -> Node:
-        """Apply the cell to the previous cell and the one before it (`shrunk`: that is twice as large)."""
-        stride = 2 if self.kind == "reduction" else 1
+    def __call__(self, x: Node, before: Node | None, channels: int, shrunk: bool, name: str, depth: float) -> Node:
+        """Apply the cell.
+
+        Args:
+            x: the previous cell.
+            before: the one before it; without one its place is taken by `x` as it is.
+            channels: of every block.
+            shrunk: whether `before` is twice as large as `x`.
+            name: of the nodes.
+            depth: (l + 1) / L of cell l of L, for ScheduledDropPath.
+        """
         first = Conv(channels, 1, order="act-conv-bn")(x, name=f"{name}.previous")
         earlier = x if before is None else _earlier(channels, shrunk)(before, name=f"{name}.earlier")
         states = [first, earlier]
-        rows = zip(self.decisions.states, self.decisions.operations, self.decisions.combines, strict=True)
-        for b, (sources, operations, combined) in enumerate(rows):
-            sides = [
-                _operation(states, sources[side], operations[side], channels, stride, f"{name}.b{b + 1}.{side + 1}")
-                for side in (0, 1)
-            ]
+        for b in range(len(self.decisions.states)):
+            sides = [self._side(states, b, side, channels, f"{name}.b{b + 1}.{side + 1}", depth) for side in (0, 1)]
             joined = Concat()(*sides, name=f"{name}.b{b + 1}.concat")
             back = Conv(channels, 1, order="act-conv-bn")(joined, name=f"{name}.b{b + 1}.back")
-            states.append(one_of([Add()(*sides, name=f"{name}.b{b + 1}.add"), back], by=combined))
-        return self._output(states, channels, stride, name)
+            added = Add()(*sides, name=f"{name}.b{b + 1}.add")
+            states.append(one_of([added, back], by=self.decisions.combines[b]))
+        return self._output(states, channels, name)
 
-    def _output(self, states: list[Node], channels: int, stride: int, name: str) -> Node:
+    def _side(self, states: list[Node], b: int, side: int, channels: int, name: str, depth: float) -> Node:
+        """Return one operation of a block on the state that it chooses; paths but identities may be dropped."""
+        decisions = self.decisions
+        x, by = select(decisions.states[b][side], states), decisions.operations[b][side]
+        stride = decisions.strides[b][side] if self.kind == "reduction" else 1
+        made = [operator(x, name=f"{name}.{label}") for label, operator in _operations(channels, stride).items()]
+        dropped = by.map(lambda number: depth if OPERATIONS[number] != "identity" else 0.0)
+        return DropPath(dropped)(one_of(made, by=by), name=f"{name}.path")
+
+    def _output(self, states: list[Node], channels: int, name: str) -> Node:
         if self.concat == "all":
             return Concat()(*states[2:], name=f"{name}.out")
+        stride = 2 if self.kind == "reduction" else 1
         fitted = [Fit(channels, stride, act=False)(states[i], name=f"{name}.out{i}") for i in (0, 1)]
         extra = EXCEPTIONS[self.kind] if self.concat == "nasnet-a" else ()
         return UnusedConcat(self.used, extra)(*fitted, *states[2:], name=f"{name}.out")
@@ -174,23 +156,19 @@ def _earlier(channels: int, shrunk: bool) -> Operator:
     return FactorisedReduction(channels) if shrunk else Conv(channels, 1, order="act-conv-bn")
 
 
-def _operation(states: list[Node], source: Choice, by: Choice, channels: int, stride: int, name: str) -> Node:
-    x = select(source, states)
-    step: Any = source.map(lambda state: stride if state < 2 else 1) if stride > 1 else 1
+def _operations(channels: int, stride: Any) -> dict[str, Operator]:
     candidates: list[Operator] = [
-        Fit(channels, step, factorised=False),
-        Conv(channels, 1, step, order="act-conv-bn"),
-        Conv(channels, 3, step, order="act-conv-bn"),
-        Strips(channels, 3, step),
-        Strips(channels, 7, step),
-        Conv(channels, 3, step, dilation=2, order="act-conv-bn"),
-        *(SeparableConv(channels, kernel, step, repeats=2) for kernel in (3, 5, 7)),
+        Fit(channels, stride, factorised=False),
+        Conv(channels, 1, stride, order="act-conv-bn"),
+        Conv(channels, 3, stride, order="act-conv-bn"),
+        Strips(channels, 3, stride),
+        Strips(channels, 7, stride),
+        Conv(channels, 3, stride, dilation=2, order="act-conv-bn"),
+        *(SeparableConv(channels, kernel, stride, repeats=2) for kernel in (3, 5, 7)),
+        FittedPool(channels, "avg", 3, stride),
+        *(FittedPool(channels, "max", kernel, stride) for kernel in (3, 5, 7)),
     ]
-    made = [operator(x, name=f"{name}.{label}") for label, operator in zip(OPERATIONS, candidates, strict=False)]
-    for label, kind, kernel in zip(OPERATIONS[9:], ("avg", "max", "max", "max"), (3, 3, 5, 7), strict=True):
-        pooled = Pool(kind, kernel, step)(x, name=f"{name}.{label}")
-        made.append(Fit(channels, act=False)(pooled, name=f"{name}.{label}.fit"))
-    return one_of(made, by=by)
+    return dict(zip(OPERATIONS, candidates, strict=True))
 
 
 def nasnet(
@@ -248,32 +226,50 @@ def nasnet(
         cells[kind] = Cell(kind, decisions, decisions.used, concat)
     base = max(2, round(total // 24 * width))
     multiplier = stem_multiplier or (3 if stem == "cifar" else 1)
-    x, before = _stem(Input(*input_shape), stem, base, multiplier, cells["reduction"])
-    x = _stack(x, before, cells, n, base, skip_reduction_layer_input)
+    stack = Stack(cells, n, base, stem == "imagenet", skip_reduction_layer_input)
+    x = stack(Input(*input_shape), multiplier)
     x = GlobalPool()(Activation("relu")(x, name="last_act"), name="pool")
     return SearchSpace({"logits": Linear(classes)(x, name="classifier")}, name="nasnet")
 
 
-def _stem(image: Node, stem: str, base: int, multiplier: int, reduction: Cell) -> tuple[Node, Node | None]:
-    if stem == "cifar":
-        return BatchNorm()(Conv2d(base * multiplier, 3)(image, name="stem"), name="stem_bn"), None
-    before = RectConv(32 * multiplier, (3, 3), (2, 2), (0, 0))(image, name="stem")
-    before = BatchNorm()(before, name="stem_bn")
-    x = reduction(before, None, max(2, base // 4), False, "stem1")
-    return reduction(x, before, max(2, base // 2), True, "stem2"), x
+@final
+@dataclass(frozen=True)
+class Stack:
+    """Stem and cells: how often, how wide, and in which order."""
 
+    cells: dict[str, Cell]
+    repeats: int
+    channels: int
+    imagenet: bool
+    skip: bool
 
-def _stack(x: Node, before: Node | None, cells: dict[str, Cell], repeats: int, channels: int, skip: bool) -> Node:
-    shrunk = before is not None  # the ImageNet stem ends with a reduction cell
-    for stage in range(3):
-        if stage:
-            channels *= 2
-            reduced = cells["reduction"](x, before, channels, shrunk, f"reduction{stage}")
-            x, before, shrunk = reduced, before if skip else x, True
-        for number in range(repeats):
-            made = cells["normal"](x, before, channels, shrunk, f"s{stage + 1}c{number + 1}")
-            x, before, shrunk = made, x, False
-    return x
+    def __call__(self, image: Node, multiplier: int) -> Node:
+        """Apply the stack to the input; `multiplier` is of the stem's filters."""
+        total = 3 * self.repeats + (4 if self.imagenet else 2)
+        depths = iter([(place + 1) / total for place in range(total)])
+        x, before = self._stem(image, multiplier, depths)
+        shrunk, channels = before is not None, self.channels  # the ImageNet stem ends with a reduction cell
+        for stage in range(3):
+            if stage == 2:
+                x = boundary("auxiliary", x)  # the normal cell in front of the second reduction
+            if stage:
+                channels *= 2
+                reduced = self.cells["reduction"](x, before, channels, shrunk, f"reduction{stage}", next(depths))
+                x, before, shrunk = reduced, before if self.skip else x, True
+            for number in range(self.repeats):
+                made = self.cells["normal"](x, before, channels, shrunk, f"s{stage + 1}c{number + 1}", next(depths))
+                x, before, shrunk = made, x, False
+        return x
+
+    def _stem(self, image: Node, multiplier: int, depths: Iterator[float]) -> tuple[Node, Node | None]:
+        if not self.imagenet:
+            x = Conv2d(self.channels * multiplier, 3)(image, name="stem")
+            return BatchNorm()(x, name="stem_bn"), None
+        before = RectConv(32 * multiplier, (3, 3), (2, 2), (0, 0))(image, name="stem")
+        before = BatchNorm()(before, name="stem_bn")
+        reduction, base = self.cells["reduction"], self.channels
+        x = reduction(before, None, max(2, base // 4), False, "stem1", next(depths))
+        return reduction(x, before, max(2, base // 2), True, "stem2", next(depths)), x
 
 
 NASNET_A: Final = {
@@ -297,9 +293,26 @@ def decisions_of(cells: dict[str, str]) -> dict[str, str]:
     return options
 
 
-def nasnet_a(repeats: int = 6, filters: int = 768, **options: Any) -> tuple[SearchSpace, Architecture]:
+def nasnet_a(
+    repeats: int = 6,
+    filters: int = 768,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 10,
+    stem: str | None = None,
+    stem_multiplier: int | None = None,
+    skip_reduction_layer_input: bool = False,
+) -> tuple[SearchSpace, Architecture]:
     """Return NASNet-A "repeats @ filters", by default for CIFAR-10, with the released network's concatenation."""
-    space = nasnet(repeats=repeats, filters=filters, concat="nasnet-a", **options)
+    space = nasnet(
+        input_shape,
+        classes,
+        repeats=repeats,
+        filters=filters,
+        stem=stem,
+        stem_multiplier=stem_multiplier,
+        concat="nasnet-a",
+        skip_reduction_layer_input=skip_reduction_layer_input,
+    )
     return space, space.architecture(decisions_of(NASNET_A))
 
 

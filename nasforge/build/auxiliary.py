@@ -41,11 +41,11 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, shape: tuple[int, ...], classes: int) -> None:
         """Build the head for maps of `shape`, (channels, height, width)."""
         super().__init__()
-        channels, *sizes = shape
-        self.window = tuple(min(5, size) for size in sizes)
-        left = [(size - window) // 3 + 1 for size, window in zip(sizes, self.window, strict=True)]
+        channels, height, width = shape
+        self.window = (min(5, height), min(5, width))
+        left = ((height - self.window[0]) // 3 + 1, (width - self.window[1]) // 3 + 1)
         self.project = nn.Sequential(nn.Conv2d(channels, 128, 1, bias=False), nn.BatchNorm2d(128), nn.ReLU())
-        self.gather = nn.Sequential(nn.Conv2d(128, 768, tuple(left), bias=False), nn.BatchNorm2d(768), nn.ReLU())
+        self.gather = nn.Sequential(nn.Conv2d(128, 768, left, bias=False), nn.BatchNorm2d(768), nn.ReLU())
         self.classifier = nn.Linear(768, classes)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from nasforge.ops.combine import Add, Concat, Identity, Multiply, Residual, UnusedConcat, Zero, residual
 from nasforge.ops.conv import Activation, BatchNorm, Conv, Conv2d, LayerNorm, divisible
 from nasforge.ops.drop_path import DropPath, drop_chance
+from nasforge.ops.fit import Fit, FittedPool
 from nasforge.ops.linear import Linear
 from nasforge.ops.mbconv import MBConv, SqueezeExcite
 from nasforge.ops.pool import GlobalPool, Pool
@@ -24,6 +25,8 @@ __all__ = [
     "DilatedSeparableConv",
     "DropPath",
     "FactorisedReduction",
+    "Fit",
+    "FittedPool",
     "GlobalPool",
     "Identity",
     "LayerNorm",
