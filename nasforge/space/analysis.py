@@ -30,6 +30,7 @@ from nasforge.space.table import (
     either,
     joined_axes,
 )
+from nasforge.space.tabulated import ranked
 from nasforge.space.tensor import TensorType
 
 
@@ -154,7 +155,8 @@ class _Inference:
         columns = [np.broadcast_to(t.spread(axes, self.sizes), shape).reshape(-1) for t in tables]
         joint = np.stack(columns, axis=1) if columns else np.zeros((1, 0), dtype=int)
         mask = self.occurring.mask(axes)
-        rows = np.unique(joint if mask is None else joint[mask.reshape(-1)], axis=0)
+        rows = joint if mask is None else joint[mask.reshape(-1)]
+        rows = rows[ranked(list(rows.T))[0]] if rows.size else rows[:1]
         arriving = [tuple(self.universe[int(cell)] for cell in row) for row in rows]
         return [row for row in arriving if all(isinstance(t, TensorType) for t in row)]  # type: ignore[misc]  # filtered
 
