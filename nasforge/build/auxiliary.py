@@ -22,6 +22,7 @@ WEIGHT: Final = 0.4
 """What NASNet weights the auxiliary loss by."""
 
 
+@final
 class WithAuxiliary(NamedTuple):
     """What a network with an auxiliary head gives in training."""
 
