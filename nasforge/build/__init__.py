@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasforge.build.auxiliary import AuxiliaryNetwork, WithAuxiliary, has_auxiliary
 from nasforge.build.calibrate import recalibrate
 from nasforge.build.extract import extract
 from nasforge.build.modes import frozen_statistics, without_dropout
@@ -12,12 +13,15 @@ from nasforge.build.supernet import Supernet
 from nasforge.build.transfer import transfer
 
 __all__ = [
+    "AuxiliaryNetwork",
     "Network",
     "Supernet",
+    "WithAuxiliary",
     "build_network",
     "export_onnx",
     "extract",
     "frozen_statistics",
+    "has_auxiliary",
     "recalibrate",
     "transfer",
     "without_dropout",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nasforge.build.plan import Plan, make_plan
 from nasforge.build.variants import layer_key
 from nasforge.layers import layer_class
+from nasforge.layers.drop_path import DropPath
 from nasforge.space.lower import Lowered, Step
 
 
@@ -24,7 +25,8 @@ class Network(nn.Module):
     """One architecture as plain modules: no choices, no slicing, no weights but its own.
 
     Calling it on (batch, C, H, W) gives logits (batch, classes); several outputs come as a dict by name, several
-    heads as a list in training and as their mean in evaluation.
+    heads as a list in training and as their mean in evaluation. Paths that its space marks are dropped in training if
+    that asks for it (`nasforge.layers.drop_path.schedule_drop_path`).
     """
 
     def __init__(self, lowered: Lowered) -> None:
@@ -39,15 +41,39 @@ class Network(nn.Module):
                 name += "'"
             self.layers[name] = layer_class(step.op).plain(step.op, step.input_types)
             self._names.append(name)
+        values = self.plan.lowered.values
+        depths = {values[node]: depth for node, depth in lowered.drops.items()}
+        self.paths = nn.ModuleDict(
+            {str(step.output): DropPath(depths[step.output]) for step in self.plan.steps if step.output in depths}
+        )
 
     def forward(self, x: Tensor | Mapping[str, Tensor]) -> Any:
         """Run the network."""
+        return self._run(x, None)[0]
+
+    def with_boundary(self, x: Tensor | Mapping[str, Tensor], name: str) -> tuple[Any, Tensor]:
+        """Run the network; return what it gives, and the value behind a boundary of its space.
+
+        Raises:
+            KeyError: no such boundary, or it is cut off in this architecture.
+        """
+        lowered = self.plan.lowered
+        outputs, reached = self._run(x, lowered.values[lowered.cuts[name]])
+        assert reached is not None
+        return outputs, reached
+
+    def _run(self, x: Tensor | Mapping[str, Tensor], watched: int | None) -> tuple[Any, Tensor | None]:
+        """Return the outputs, and the value of the number `watched`."""
         values = self.plan.feed(x)
+        reached = values.get(watched) if watched is not None else None
         for step, name, frees in zip(self.plan.steps, self._names, self.plan.frees, strict=True):
-            values[step.output] = self.layers[name](*[values[number] for number in step.inputs])
+            found = self.layers[name](*[values[number] for number in step.inputs])
+            values[step.output] = self.paths[str(step.output)](found) if str(step.output) in self.paths else found
+            if step.output == watched:
+                reached = values[step.output]
             for number in frees:
                 del values[number]
-        return self.plan.collect(values, self.training)
+        return self.plan.collect(values, self.training), reached
 
     def module_of(self, place: int) -> nn.Module:
         """Return the module of the step at `place`."""

@@ -16,6 +16,7 @@ from nasforge.space import SearchSpace
 from nasforge.space.analysis import Analysis, field_table
 from nasforge.space.graph import GraphNode
 from nasforge.space.node import Body, InputOp, Operator, Types
+from nasforge.space.tabulated import ranked
 from nasforge.space.tensor import TensorType
 
 _TAKEN: Final = frozenset(dir(nn.ModuleDict()))
@@ -163,7 +164,9 @@ def _cells(
     joint, mask = np.stack(columns, axis=1), analysis.runs(node, axes)
     if mask is not None:
         joint = joint[mask[tuple(fixed.get(axis, slice(None)) for axis in axes)].reshape(-1)]
-    yield from (tuple(map(int, row)) for row in np.unique(joint, axis=0))
+    if len(joint):
+        first, _ = ranked(list(joint.T))
+        yield from map(tuple, joint[first].tolist())
 
 
 def _pin(table: Any, fixed: dict[int, int]) -> tuple[tuple[int, ...], Any]:

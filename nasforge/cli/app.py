@@ -72,7 +72,8 @@ for name, command in {
     "compare": compare,
     "doctor": doctor,
 }.items():
-    app.command(name)(command)  # type: ignore[type-var]  # functions of different signatures
+    extra = {"allow_extra_args": True, "ignore_unknown_options": True} if command is show else None
+    app.command(name, context_settings=extra)(command)  # type: ignore[type-var]  # functions of different signatures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -20,20 +21,29 @@ COUNTS = ("params", "macs", "activation_bytes")  # which run folders hold as flo
 
 
 def show(
+    context: typer.Context,
     what: Annotated[
         str,
         typer.Argument(
             help="A space or another plug-in, an architecture.json, a run folder, or a name such as proxyless-mobile."
         ),
     ],
-    size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space.")] = None,  # noqa: UP045 - typer reads it
-    classes: Annotated[Optional[int], typer.Option(help="Number of classes, for a space.")] = None,  # noqa: UP045 - as above
+    size: Annotated[Optional[int], typer.Option(help="Height and width of the input, for a space or a name.")] = None,  # noqa: UP045 - typer reads it
+    classes: Annotated[Optional[int], typer.Option(help="Number of classes, for a space or a name.")] = None,  # noqa: UP045 - as above
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     svg: Annotated[Optional[Path], typer.Option(help="Write a drawing of an architecture to this file.")] = None,  # noqa: UP045 - as above
 ) -> None:
-    """Print params and MACs of an architecture exactly, what a space offers, or the options of any plug-in."""
+    """Print params and MACs of an architecture exactly, what a space offers, or the options of any plug-in.
+
+    A published architecture takes options of its own by name, such as `nasnet-a --repeats 6 --filters 768`.
+    """
+    given = _own_options(what, context.args)
     from nasforge.run.artifact import describe, find_architecture, named_architectures
 
+    if given and (Path(what).exists() or what not in named_architectures()):
+        raise UsageError(
+            f"option --{next(iter(given))} is unknown; only published architectures have some of their own."
+        )
     if not Path(what).exists() and what in registry.installed("spaces"):
         if svg is not None:
             raise UsageError(
@@ -49,7 +59,7 @@ def show(
         from nasforge.errors import NotInstalledError
 
         raise NotInstalledError.unknown("space, file or architecture", what, {*named, *registry.installed("spaces")})
-    artifact = find_architecture(what)
+    artifact = find_architecture(what, given if Path(what).exists() else {**_sized(size, classes), **given})
     facts = dict(describe(artifact))
     if svg is not None:
         _draw(artifact, svg, what)
@@ -66,6 +76,28 @@ def show(
     print_pairs({key: figure(value) for key, value in {**facts, **metrics}.items()})
     print_text()
     print_pairs(decisions)
+
+
+def _sized(size: int | None, classes: int | None) -> dict[str, Any]:
+    """Return what a published architecture is to be made for."""
+    found: dict[str, Any] = {} if size is None else {"input_shape": (3, size, size)}
+    return found if classes is None else {**found, "classes": classes}
+
+
+def _own_options(what: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options that no command knows, `--name value` or `--name=value`, for a published architecture."""
+    from nasforge.config.options import read_value
+    from nasforge.run.artifact import named_architectures
+
+    found, rest = dict[str, Any](), list(texts)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--") or not (equals or rest):
+            raise UsageError(f"'{name}' was given; expected --option value.")
+        found[name[2:].replace("-", "_")] = read_value(value if equals else rest.pop(0), name)
+    if found and (Path(what).exists() or what not in named_architectures()):
+        raise UsageError(f"option --{next(iter(found))} is unknown; only published architectures have options.")
+    return found
 
 
 def _draw(artifact: Artifact, path: Path, title: str) -> None:

@@ -2,10 +2,13 @@
 
 from nasforge.ops.combine import Add, Concat, Identity, Multiply, Residual, UnusedConcat, Zero, residual
 from nasforge.ops.conv import Activation, BatchNorm, Conv, Conv2d, LayerNorm, divisible
+from nasforge.ops.drop_path import DropPath, drop_chance
+from nasforge.ops.fit import Fit, FittedPool
 from nasforge.ops.linear import Linear
 from nasforge.ops.mbconv import MBConv, SqueezeExcite
 from nasforge.ops.pool import GlobalPool, Pool
 from nasforge.ops.quantise import Quantise
+from nasforge.ops.rectangle import DilatedSeparableConv, FactorisedReduction, RectConv, Shift, Strips
 from nasforge.ops.resample import Resize
 from nasforge.ops.resnet import BasicBlock, Bottleneck
 from nasforge.ops.separable import SeparableConv
@@ -19,6 +22,11 @@ __all__ = [
     "Concat",
     "Conv",
     "Conv2d",
+    "DilatedSeparableConv",
+    "DropPath",
+    "FactorisedReduction",
+    "Fit",
+    "FittedPool",
     "GlobalPool",
     "Identity",
     "LayerNorm",
@@ -27,12 +35,16 @@ __all__ = [
     "Multiply",
     "Pool",
     "Quantise",
+    "RectConv",
     "Residual",
     "Resize",
     "SeparableConv",
+    "Shift",
     "SqueezeExcite",
+    "Strips",
     "UnusedConcat",
     "Zero",
     "divisible",
+    "drop_chance",
     "residual",
 ]

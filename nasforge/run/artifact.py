@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from nasforge import registry
-from nasforge.errors import ArchitectureError, DamagedError, NotInstalledError, PluginError, SpaceError
+from nasforge.errors import ArchitectureError, DamagedError, NotInstalledError, PluginError, SpaceError, UsageError
 from nasforge.run.atomic import read_json
 from nasforge.run.folder import written_again
-from nasforge.run.options import make_space
+from nasforge.run.options import make, make_space
 from nasforge.run.settings import Plug
 from nasforge.space import Architecture, SearchSpace
 
@@ -117,20 +117,27 @@ def _architectures_of(plugin: registry.Plugin) -> Mapping[str, Any]:
     return found
 
 
-def find_architecture(text: str) -> Artifact:
+def find_architecture(text: str, options: Mapping[str, Any] | None = None) -> Artifact:
     """Return what a person means: a path to a file or run, or the name of a published architecture.
+
+    Args:
+        text: the path or name.
+        options: of the named architecture, such as `repeats` and `filters` of NASNet's.
 
     Raises:
         NotInstalledError: neither a path nor a name.
+        UsageError: options for a path, or one that the named architecture does not have.
     """
     path = Path(text)
     if path.exists():
+        if options:
+            raise UsageError(f"'{text}' is a file or folder and takes no {' or '.join(sorted(options))}; leave it out.")
         return read_artifact(path)
     named = named_architectures()
     if text not in named:
         raise NotInstalledError.unknown("architecture", text, named)
     _, function = named[text]
-    space, architecture = function()
+    space, architecture = make(function, options or {}, f"option of architecture '{text}'")
     return Artifact(space, architecture, None, classes_of(space, architecture))
 
 

@@ -8,7 +8,7 @@ handful of look-ups.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -19,7 +19,8 @@ from nasforge.space.analysis import Analysis, field_table, select_index
 from nasforge.space.architecture import Architecture
 from nasforge.space.graph import GraphNode
 from nasforge.space.node import Operator, Types
-from nasforge.space.table import Table, TableTooLargeError, apply_rows, both, combine_tables, either
+from nasforge.space.shared_tables import SharedTables, template
+from nasforge.space.table import Table, TableTooLargeError, combine_tables
 from nasforge.space.tensor import TensorType
 
 MAX_GROUP_CELLS: Final = 1 << 16
@@ -122,15 +123,18 @@ def additive_cost(metric: str, variants: NodeVariants, cost: NodeCost, sizes: Se
     """Sum `cost(operator, input types)` over the nodes that an architecture runs."""
     prices = [float(cost(op, types)) for op, types in variants.variants]
     lookup = np.asarray([*prices, 0.0])  # index -1 reads the last cell
-    return AdditiveCost(metric, *_grouped((Table(t.axes, lookup[t.values]) for t in variants.tables), sizes))
+    priced: dict[int, Table] = {}  # nodes of repeated cells share theirs
+    for table in variants.tables:
+        if id(table) not in priced:
+            priced[id(table)] = Table(table.axes, lookup[table.values]).reduced()
+    return AdditiveCost(metric, *_grouped((priced[id(table)] for table in variants.tables), sizes))
 
 
 def _grouped(tables: Iterable[Table], sizes: Sequence[int]) -> tuple[float, tuple[Table, ...]]:
-    """Add up tables of equal axes, then absorb tables into ones whose axes contain theirs."""
+    """Add up reduced tables of equal axes, then absorb tables into ones whose axes contain theirs."""
     constant = 0.0
     groups: dict[tuple[int, ...], Table] = {}
-    for table in tables:
-        reduced = table.reduced()
+    for reduced in tables:
         if not reduced.axes:
             constant += float(reduced.values)
         elif reduced.axes in groups:
@@ -159,44 +163,42 @@ class _Pruning:
         self.analysis = analysis
         self.graph = analysis.graph
         self.sizes = [len(read.options) for read in self.graph.choices]
+        self.shared = SharedTables(self.sizes, analysis.occurring.mask)
         self.variants: list[tuple[Operator, Types]] = []
         self.number: dict[tuple[Operator, Types], int] = {}
         self.zero: list[Table] = []
 
     def run(self) -> NodeVariants:
         for node in self.graph.nodes:
-            self.zero.append(self._zero(node.index))
+            self.zero.append(self._zero(node))
         needed = self._needed()
-        tables = [self._variants(node.index, needed[node.index]) for node in self.graph.nodes]
+        tables = [self._variants(node, needed[node.index]) for node in self.graph.nodes]
         return NodeVariants(tuple(tables), tuple(self.variants))
 
-    def _apply(self, function: Callable[..., int], tables: Sequence[Table]) -> Table:
-        return apply_rows(function, tables, self.sizes, self.analysis.occurring.mask)
-
-    def _zero(self, index: int) -> Table:
-        node = self.graph.nodes[index]
+    def _zero(self, node: GraphNode) -> Table:
+        shared = self.shared
         sources = [self.zero[source] for source in node.inputs]
         if node.op.is_zero:
-            return Table.constant(True)
-        if not sources or not any(table.values.any() for table in sources):
-            return Table.constant(False)
+            return shared.constant(True)
+        if not sources or not any(table.axes or table.values for table in sources):
+            return shared.constant(False)
         if node.is_select:
-            chosen = select_index(node, self.sizes)
-            return self._apply(lambda i, *cut: bool(cut[i]), [chosen, *(_as_int(t) for t in sources)])
+            chosen = shared.own(select_index(node, self.sizes))
+            tables = [chosen, *(shared.integers(t) for t in sources)]
+            return shared.apply("zero", lambda i, *cut: bool(cut[i]), tables)
         if node.op.aliases:
             return sources[0]
         fields, tables = self._arguments(node)
 
         def cut_off(*cells: int) -> bool:
-            op, kinds, flags = self._cell(index, fields, cells)
+            op, kinds, flags = self._cell(node, fields, cells)
             return any(flags) and op.prune(flags, kinds) is None
 
-        return self._apply(cut_off, tables)
+        return shared.apply(_key("zero", node), cut_off, tables)
 
     def _cell(
-        self, index: int, fields: Sequence[tuple[Table, list[Any]]], cells: Sequence[int]
+        self, node: GraphNode, fields: Sequence[tuple[Table, list[Any]]], cells: Sequence[int]
     ) -> tuple[Operator, Types, tuple[bool, ...]]:
-        node = self.graph.nodes[index]
         names = [spec.name for spec in node.fields]
         values = {n: f[1][c] for n, f, c in zip(names, fields, cells[: len(fields)], strict=True)}
         rest = cells[len(fields) :]
@@ -207,65 +209,61 @@ class _Pruning:
         return node.op.at(**values) if values else node.op, kinds, tuple(map(bool, rest[count:]))  # type: ignore[return-value]  # checked
 
     def _needed(self) -> list[Table]:
+        shared = self.shared
         asked: list[list[Table]] = [[] for _ in self.graph.nodes]
         for output in self.graph.output_nodes:
-            asked[output].append(Table.constant(True))
-        needed = [Table.constant(False)] * len(self.graph.nodes)
+            asked[output].append(shared.constant(True))
+        needed = [shared.constant(False)] * len(self.graph.nodes)
         for node in reversed(self.graph.nodes):
-            own = both(either(asked[node.index], self.sizes), ~self.zero[node.index], self.sizes)
+            zero = self.zero[node.index]
+            own = shared.both(shared.either(asked[node.index]), shared.equals(zero, 0))
             needed[node.index] = own
-            if node.is_select:
-                index = select_index(node, self.sizes)
-                for place, source in enumerate(node.inputs):
-                    asked[source].append(both(own, Table(index.axes, index.values == place).reduced(), self.sizes))
-                continue
-            kept = self._kept(node, own)
+            index = shared.own(select_index(node, self.sizes)) if node.is_select else self._kept(node, own)
+            part = shared.equals if node.is_select else shared.bit
             for place, source in enumerate(node.inputs):
-                reads = Table(kept.axes, (kept.values >> place & 1).astype(bool)).reduced()
-                asked[source].append(both(own, reads, self.sizes))
+                asked[source].append(shared.both(own, part(index, place)))
         return needed
 
     def _kept(self, node: GraphNode, needed: Table) -> Table:
         """Return, as bits, the inputs that a node reads after pruning where it is needed."""
         everything = (1 << len(node.inputs)) - 1
         if type(node.op).prune is Operator.prune or node.op.aliases:
-            return Table.constant(everything)
+            return self.shared.constant(everything)
         fields, tables = self._arguments(node)
 
         def bits(*cells: int) -> int:
             if not cells[0]:
                 return everything
-            op, kinds, flags = self._cell(node.index, fields, cells[1:])
+            op, kinds, flags = self._cell(node, fields, cells[1:])
             kept = op.prune(flags, kinds)
             return sum(1 << place for place in kept[1]) if kept is not None else everything
 
-        return self._apply(bits, [_as_int(needed), *tables])
+        return self.shared.apply(_key("kept", node), bits, [self.shared.integers(needed), *tables])
 
     def _arguments(self, node: GraphNode) -> tuple[list[tuple[Table, list[Any]]], list[Table]]:
         """Return the fields of a node with their values, and the tables of what `_cell` takes."""
         fields = [field_table(spec, self.sizes) for spec in node.fields]
-        types = [self.analysis.types[source] for source in node.inputs]
-        zeros = [_as_int(self.zero[source]) for source in node.inputs]
-        return fields, [*(table for table, _ in fields), *types, *zeros]
+        types = [self.shared.own(self.analysis.types[source]) for source in node.inputs]
+        zeros = [self.shared.integers(self.zero[source]) for source in node.inputs]
+        return fields, [*(self.shared.own(table) for table, _ in fields), *types, *zeros]
 
-    def _variants(self, index: int, needed: Table) -> Table:
-        node = self.graph.nodes[index]
+    def _variants(self, node: GraphNode, needed: Table) -> Table:
         if node.op.aliases or (not needed.axes and not bool(needed.values)):
-            return Table.constant(-1)
+            return self.shared.constant(-1)
         fields, arguments = self._arguments(node)
 
         def variant(*cells: int) -> int:
             if not cells[0]:
                 return -1
-            op, kinds, flags = self._cell(index, fields, cells[1:])
+            op, kinds, flags = self._cell(node, fields, cells[1:])
             kept = op.prune(flags, kinds)
             if kept is None or kept[0].aliases:
                 return -1
             return self._id(kept[0], tuple(kinds[place] for place in kept[1]))
 
-        tables = [_as_int(needed), *arguments]
+        tables = [self.shared.integers(needed), *arguments]
         try:
-            return self._apply(variant, tables)
+            return self.shared.apply(_key("variant", node), variant, tables)
         except TypeError as error:  # a Mismatch in a cell that cannot occur
             raise TableTooLargeError(()) from error
 
@@ -276,8 +274,9 @@ class _Pruning:
         return self.number[op, types]
 
 
-def _as_int(table: Table) -> Table:
-    return Table(table.axes, table.values.astype(np.int64))
+def _key(what: str, node: GraphNode) -> Hashable:
+    kind = template(node)
+    return None if kind is None else (what, kind)
 
 
 __all__ = ["AdditiveCost", "NodeVariants", "WalkCost", "additive_cost", "combine_tables", "node_variants"]

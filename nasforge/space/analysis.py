@@ -20,16 +20,17 @@ from nasforge.space.choice import Choice
 from nasforge.space.graph import Field, Graph, GraphNode
 from nasforge.space.node import Operator
 from nasforge.space.occurring import Mask, Occurring
+from nasforge.space.shared_tables import SharedTables, template
 from nasforge.space.table import (
     MAX_CELLS,
     Table,
     TableTooLargeError,
-    apply_rows,
     both,
     combine_tables,
     either,
     joined_axes,
 )
+from nasforge.space.tabulated import ranked
 from nasforge.space.tensor import TensorType
 
 
@@ -80,7 +81,7 @@ def analyse(graph: Graph) -> Analysis:
     """
     sizes = [len(read.options) for read in graph.choices]
     try:
-        live = _liveness(graph, sizes)
+        live = _liveness(graph, SharedTables(sizes))
         active = _activity(graph, live, sizes)
     except TableTooLargeError as error:
         names = ", ".join(str(graph.choices[axis].name) for axis in error.args[0])
@@ -94,11 +95,7 @@ def analyse(graph: Graph) -> Analysis:
 
 def field_table(spec: Field, sizes: Sequence[int]) -> tuple[Table, list[Any]]:
     """Return a table of indices into the list of a field's distinct values."""
-    number: dict[Any, int] = {}
-    cells = np.asarray([number.setdefault(value, len(number)) for value in spec.table.values()], dtype=np.int64)
-    order = np.argsort(spec.choices)  # tables list their keys in the order of a product
-    in_order = cells.reshape([sizes[axis] for axis in spec.choices]).transpose(order)
-    return Table(tuple(spec.choices[place] for place in order), in_order).reduced(), list(number)
+    return spec.numbers, list(spec.table.distinct)
 
 
 def select_index(node: GraphNode, sizes: Sequence[int]) -> Table:
@@ -115,7 +112,9 @@ class _Inference:
 
     def __init__(self, graph: Graph, occurring: Occurring) -> None:
         self.graph, self.occurring, self.sizes = graph, occurring, occurring.sizes
+        self.shared = SharedTables(self.sizes, occurring.mask)
         self.universe: list[TensorType | Mismatch] = []
+        self.refused = 0
         self.number: dict[TensorType | Mismatch, int] = {}
         self.types: list[Table] = []
 
@@ -135,6 +134,7 @@ class _Inference:
         if value not in self.number:
             self.number[value] = len(self.universe)
             self.universe.append(value)
+            self.refused += isinstance(value, Mismatch)
         return self.number[value]
 
     def _declared(self, node: GraphNode) -> GraphNode:
@@ -155,7 +155,8 @@ class _Inference:
         columns = [np.broadcast_to(t.spread(axes, self.sizes), shape).reshape(-1) for t in tables]
         joint = np.stack(columns, axis=1) if columns else np.zeros((1, 0), dtype=int)
         mask = self.occurring.mask(axes)
-        rows = np.unique(joint if mask is None else joint[mask.reshape(-1)], axis=0)
+        rows = joint if mask is None else joint[mask.reshape(-1)]
+        rows = rows[ranked(list(rows.T))[0]] if rows.size else rows[:1]
         arriving = [tuple(self.universe[int(cell)] for cell in row) for row in rows]
         return [row for row in arriving if all(isinstance(t, TensorType) for t in row)]  # type: ignore[misc]  # filtered
 
@@ -167,11 +168,10 @@ class _Inference:
     def _table(self, node: GraphNode) -> Table:
         sources = [self.types[source] for source in node.inputs]
         if node.is_select:
-            index = select_index(node, self.sizes)
+            index = self.shared.own(select_index(node, self.sizes))
             if not index.axes:
                 return sources[int(index.values)]
-            tables = [index, *sources]
-            return apply_rows(lambda chosen, *kinds: kinds[chosen], tables, self.sizes, self.occurring.mask)
+            return self.shared.apply("select", lambda chosen, *kinds: kinds[chosen], [index, *sources])
         fields = [field_table(spec, self.sizes) for spec in node.fields]
         names = [spec.name for spec in node.fields]
 
@@ -180,7 +180,9 @@ class _Inference:
             kinds = [self.universe[cell] for cell in cells[len(fields) :]]
             return self._id(self._shape(node, node.op.at(**values) if values else node.op, kinds))
 
-        return apply_rows(infer, [table for table, _ in fields] + sources, self.sizes, self.occurring.mask)
+        tables = [self.shared.own(table) for table, _ in fields] + sources
+        refused = self.refused  # a refusal names its node, so it is found again at every node
+        return self.shared.apply(template(node), infer, tables, lambda: self.refused == refused)
 
     def _shape(self, node: GraphNode, op: Operator, kinds: Sequence[TensorType | Mismatch]) -> TensorType | Mismatch:
         for kind in kinds:
@@ -203,7 +205,7 @@ class _Inference:
         kinds = [self._widest(self.types[source]) for source in node.inputs]
         if node.is_select:
             return Table.constant(self._id(max(kinds, key=lambda kind: kind.capacity)))
-        values = {spec.name: max(spec.table.values(), key=_magnitude) for spec in node.fields}
+        values = {spec.name: max(spec.table.distinct, key=_magnitude) for spec in node.fields}
         return Table.constant(self._id(self._shape(node, node.op.at(**values), kinds)))
 
 
@@ -213,21 +215,21 @@ def _magnitude(value: Any) -> float:
     return float(len(value)) if hasattr(value, "__len__") else 0.0
 
 
-def _liveness(graph: Graph, sizes: Sequence[int]) -> tuple[Table, ...]:
+def _liveness(graph: Graph, shared: SharedTables) -> tuple[Table, ...]:
     """Return for each node the table that says whether the outputs reach it through chosen candidates."""
     asked: list[list[Table]] = [[] for _ in graph.nodes]
     for output in graph.output_nodes:
-        asked[output].append(Table.constant(True))
-    live: list[Table] = [Table.constant(False)] * len(graph.nodes)
+        asked[output].append(shared.constant(True))
+    live: list[Table] = [shared.constant(False)] * len(graph.nodes)
     for node in reversed(graph.nodes):
-        own = live[node.index] = either(asked[node.index], sizes)
+        own = live[node.index] = shared.either(asked[node.index])
         if not node.is_select:
             for source in node.inputs:
                 asked[source].append(own)
             continue
-        index = select_index(node, sizes)
+        index = shared.own(select_index(node, shared.sizes))
         for place, source in enumerate(node.inputs):
-            asked[source].append(both(own, Table(index.axes, index.values == place).reduced(), sizes))
+            asked[source].append(shared.both(own, shared.equals(index, place)))
     return tuple(live)
 
 

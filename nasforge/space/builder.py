@@ -75,7 +75,7 @@ def repeat(
         values: tuple[object, ...] = depth.options
         depth = _as_depth(depth)
     else:
-        values = tuple(depth.table.values())
+        values = depth.table.distinct
     if any(not isinstance(value, int) or value < 0 for value in values):
         raise SpaceError(f"repeat was given depths {values}; expected whole numbers from 0.")
     reached = [source]

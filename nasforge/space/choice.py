@@ -14,7 +14,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, final
 
+import numpy as np
+
 from nasforge.errors import SpaceError, unknown_name_sentence
+from nasforge.space.tabulated import Tabulated, numbered, ranked
 
 Kind = Literal["attribute", "operator", "input", "depth", "subset"]
 KINDS: Final[frozenset[str]] = frozenset({"attribute", "operator", "input", "depth", "subset"})
@@ -89,11 +92,11 @@ class Mapped:
     """A value computed from choices: `table[option indices]`."""
 
     choices: tuple[Choice, ...]
-    table: Mapping[tuple[int, ...], Any] = field(repr=False)
+    table: Tabulated = field(repr=False)
 
     def map(self, function: Callable[[Any], Hashable]) -> Mapped:
         """Return the expression `function(value)`, tabulated now."""
-        return Mapped(self.choices, {key: function(value) for key, value in self.table.items()})
+        return Mapped(self.choices, self.table.map(function))
 
 
 Expression = Choice | Mapped
@@ -135,21 +138,33 @@ def choice(
 
 
 def combine(function: Callable[..., Hashable], *expressions: Expression) -> Mapped:
-    """Return the expression `function(*values)` over one or several choices, tabulated now."""
-    choices: list[Choice] = []
+    """Return the expression `function(*values)` over one or several choices, tabulated now.
+
+    The function is called once for each combination of values that occurs, which are fewer than combinations of
+    options where expressions are combined: fold many choices two at a time.
+    """
+    choices = distinct(read for expression in expressions for read in choices_of(expression))
+    shape = [len(read.options) for read in choices]
+    columns, values = [], []
     for expression in expressions:
-        for read in choices_of(expression):
-            if read not in choices:
-                choices.append(read)
-    keys = itertools.product(*(range(len(read.options)) for read in choices))
-    if list(expressions) == choices:  # NASNet's cells tabulate half a million
-        values = itertools.product(*(read.options for read in choices))
-        return Mapped(tuple(choices), {key: function(*row) for key, row in zip(keys, values, strict=True)})
-    table = {}
-    for key in keys:
-        chosen = dict(zip(choices, key, strict=True))
-        table[key] = function(*(value_of(expression, chosen) for expression in expressions))
-    return Mapped(tuple(choices), table)
+        table = tabulated(expression)
+        own = choices_of(expression)
+        order = sorted(range(len(own)), key=lambda place, own=own: choices.index(own[place]))  # type: ignore[misc]  # lambda default
+        sizes = [len(read.options) if read in own else 1 for read in choices]
+        columns.append(np.broadcast_to(table.numbers.transpose(order).reshape(sizes), shape).reshape(-1))
+        values.append(table.distinct)
+    first, rank = ranked(columns)
+    rows = zip(*(column[first].tolist() for column in columns), strict=True)
+    made = [function(*(known[number] for known, number in zip(values, row, strict=True))) for row in rows]
+    numbers, found = numbered(made)
+    return Mapped(choices, Tabulated(numbers[rank].reshape(shape), found))
+
+
+def tabulated(expression: Expression) -> Tabulated:
+    """Return an expression's values by option indices."""
+    if isinstance(expression, Mapped):
+        return expression.table
+    return Tabulated(np.arange(len(expression.options)), expression.options)
 
 
 def when(expression: Expression, predicate: Callable[[Any], bool]) -> Condition:

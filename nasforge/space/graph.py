@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
+import numpy as np
+
 from nasforge.errors import SpaceError
-from nasforge.space.choice import Choice, choices_of, value_of
+from nasforge.space.choice import Choice, Expression, Mapped, choices_of, tabulated, value_of
 from nasforge.space.node import InputOp, Node, Operator, SelectOp, fields_of, reads
+from nasforge.space.table import Table
+from nasforge.space.tabulated import Tabulated
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """A field that depends on choices: `table[option indices of choices]`."""
 
     name: str
     choices: tuple[int, ...]
-    table: Mapping[tuple[int, ...], Any]
+    table: Tabulated
+
+    @cached_property
+    def numbers(self) -> Table:
+        """The numbers of the values in `table.distinct`, by ascending choices."""
+        order = np.argsort(self.choices)
+        return Table(tuple(self.choices[place] for place in order), self.table.numbers.transpose(order)).reduced()
 
 
 @final
@@ -89,6 +100,7 @@ def compile_graph(outputs: Mapping[str, Node | Sequence[Node]]) -> Graph:
     names = _node_names(ordered)
     choices = _named_choices(ordered, names)
     number = {read: index for index, read in enumerate(choices)}
+    made: dict[tuple[str, Expression], Field] = {}
     compiled = tuple(
         GraphNode(
             index,
@@ -96,7 +108,7 @@ def compile_graph(outputs: Mapping[str, Node | Sequence[Node]]) -> Graph:
             node.op,
             tuple(position[source] for source in node.inputs),
             tuple(number[read] for read in reads(node.op)),
-            tuple(_fields(node.op, number)),
+            tuple(_fields(node.op, number, made)),
             node.weights,
             node.pretrained,
         )
@@ -172,13 +184,14 @@ def _collect(read: Choice, fallback: str, found: dict[Choice, str]) -> None:
     found[read] = name
 
 
-def _fields(op: Operator, number: Mapping[Choice, int]) -> Iterable[Field]:
+def _fields(op: Operator, number: Mapping[Choice, int], made: dict[tuple[str, Expression], Field]) -> Iterable[Field]:
+    """Yield the fields that read choices; nodes that read one expression share one field."""
     for name, value in fields_of(op).items():
-        read = choices_of(value)
-        if isinstance(value, Choice):
-            yield Field(name, (number[value],), {(i,): option for i, option in enumerate(value.options)})
-        elif read:
-            yield Field(name, tuple(number[c] for c in read), value.table)
+        if isinstance(value, Choice | Mapped):
+            if (name, value) not in made:
+                places = tuple(number[read] for read in choices_of(value))
+                made[name, value] = Field(name, places, tabulated(value))
+            yield made[name, value]
 
 
 def _renamed(read: Choice, name: str) -> Choice:

@@ -98,6 +98,8 @@ class Lowered:
     outputs: Mapping[str, tuple[int, ...]]
     cuts: Mapping[str, int] = field(default_factory=dict)
     """Position of the node behind each named boundary that is live."""
+    drops: Mapping[int, float] = field(default_factory=dict)
+    """Nodes whose output training may drop, with their depth (see `nasforge.ops.drop_path`)."""
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -197,6 +199,7 @@ class _Lowering:
         self.nodes: list[LoweredNode] = []
         self.refs: dict[int, int | _Zero] = {}
         self.cuts: dict[str, int] = {}
+        self.drops: dict[int, float] = {}
 
     def run(self) -> Lowered:
         for index in sorted(self._reached()):
@@ -206,7 +209,7 @@ class _Lowering:
             name: tuple(self._materialised(self.refs[node], f"{name}.zeros") for node in nodes)
             for name, nodes in self.graph.outputs.items()
         }
-        return _swept(self.nodes, outputs, self.cuts)
+        return _swept(self.nodes, outputs, self.cuts, self.drops)
 
     def _reached(self) -> set[int]:
         """Return the positions that the outputs reach through chosen candidates; inputs always."""
@@ -246,6 +249,9 @@ class _Lowering:
         if op.aliases:
             if hasattr(op, "boundary"):
                 self.cuts[op.boundary] = self._materialised(self.refs[node.inputs[0]], f"{node.name}.zeros")
+            ref = self.refs[node.inputs[0]]
+            if isinstance(ref, int) and (depth := getattr(op, "drop_depth", 0.0)):
+                self.drops[ref] = depth
             return self.refs[node.inputs[0]]
         refs = [self.refs[source] for source in node.inputs]
         types = tuple(self._type(ref) for ref in refs)
@@ -289,7 +295,12 @@ class _Lowering:
         return len(self.nodes) - 1
 
 
-def _swept(nodes: Sequence[LoweredNode], outputs: Mapping[str, tuple[int, ...]], cuts: Mapping[str, int]) -> Lowered:
+def _swept(
+    nodes: Sequence[LoweredNode],
+    outputs: Mapping[str, tuple[int, ...]],
+    cuts: Mapping[str, int],
+    drops: Mapping[int, float],
+) -> Lowered:
     """Remove what no output reads (inputs stay), and renumber."""
     found = {index for index, node in enumerate(nodes) if isinstance(node.op, InputOp)}
     stack = [index for indices in outputs.values() for index in indices]
@@ -303,7 +314,8 @@ def _swept(nodes: Sequence[LoweredNode], outputs: Mapping[str, tuple[int, ...]],
         dataclasses.replace(nodes[old], inputs=tuple(place[source] for source in nodes[old].inputs)) for old in place
     )
     heads = {name: tuple(place[index] for index in indices) for name, indices in outputs.items()}
-    return Lowered(kept, heads, {name: place[index] for name, index in cuts.items() if index in place})
+    live_cuts = {name: place[index] for name, index in cuts.items() if index in place}
+    return Lowered(kept, heads, live_cuts, {place[index]: depth for index, depth in drops.items() if index in place})
 
 
 def alone(op: Operator, types: Types) -> Lowered:

@@ -268,7 +268,7 @@ def select(index: Expression, candidates: Sequence[Node], name: str | None = Non
     Raises:
         SpaceError: the expression can take a value that numbers no candidate.
     """
-    values = index.options if isinstance(index, Choice) else tuple(index.table.values())
+    values = index.options if isinstance(index, Choice) else index.table.distinct
     wrong = [value for value in values if not isinstance(value, int) or not 0 <= value < len(candidates)]
     if wrong:
         raise SpaceError(

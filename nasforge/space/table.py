@@ -14,6 +14,8 @@ from typing import Any, Final, final
 import numpy as np
 import numpy.typing as npt
 
+from nasforge.space.tabulated import ranked
+
 MAX_CELLS: Final = 1 << 20
 
 
@@ -43,9 +45,9 @@ class Table:
             return self._reduced_where(occurs)
         axes, values = list(self.axes), self.values
         for place in range(len(axes) - 1, -1, -1):
-            first = values.take([0], axis=place)
-            if (values == first).all():
-                values = first.squeeze(place)
+            along = np.moveaxis(values, place, 0)
+            if (along[-1:] == along[0]).all() and (along == along[0]).all():  # most differ at the ends already
+                values = along[0]
                 del axes[place]
         return Table(tuple(axes), values)
 
@@ -127,16 +129,14 @@ def apply_rows(
     shape = tuple(sizes[axis] for axis in axes)
     if not tables:
         return Table.constant(function())
-    columns = np.stack([np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables])
     mask = occurs(axes)
-    places = np.arange(columns.shape[1]) if mask is None else np.flatnonzero(mask)
-    key: Any = np.zeros(len(places), dtype=np.int64)
-    for column in columns[:, places]:
-        low = int(column.min())
-        key = key * (int(column.max()) - low + 1) + (column - low)
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    rows = columns[:, places[first]].T
-    results = np.asarray([function(*row) for row in rows.tolist()])
-    values = np.full(columns.shape[1], results[0])
-    values[places] = results[inverse.reshape(-1)]
+    places = slice(None) if mask is None else np.flatnonzero(mask)
+    wide = [np.broadcast_to(table.spread(axes, sizes), shape).reshape(-1) for table in tables if table.axes]
+    columns = [column[places] for column in wide] or [np.zeros(1, dtype=np.int64)]
+    first, rank = ranked(columns)
+    varying = iter([column[first].tolist() for column in columns])
+    arguments = [next(varying) if table.axes else [table.values.item()] * len(first) for table in tables]
+    results = np.asarray([function(*row) for row in zip(*arguments, strict=True)])
+    values = np.full(math.prod(shape), results[0])
+    values[places] = results[rank]
     return Table(axes, values.reshape(shape)).reduced(mask)

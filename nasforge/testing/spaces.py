@@ -202,7 +202,11 @@ class SpaceSuite(ABC):
         """Architectures of one network_id have the same blocks, parameters and operations."""
         seen: dict[str, tuple[Any, ...]] = {}
         found = self.samples(self.architectures)
-        near = [other for architecture in found[:4] for other in self.space.neighbours(architecture)]
+        near = [
+            other
+            for architecture in found[: 1 + self.architectures // 100]
+            for other in self.space.neighbours(architecture)
+        ]
         for architecture in found + near:
             lowered = self.space.lower(architecture)
             kind = tuple(sorted(step.op.key(step.input_types) for step in lowered.primitives if _computes(step.op)))

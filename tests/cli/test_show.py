@@ -67,3 +67,30 @@ def test_other_plugins_show_theirs(capsys: pytest.CaptureFixture[str], kind: str
     found = shown(capsys, name)
     assert name in found.values()
     assert found["summary"]
+
+
+def test_a_published_architecture_takes_options_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    from nasforge_spaces.nasnet import nasnet_a
+
+    given = ("--repeats", "1", "--filters=96", "--size", "16", "--classes", "7")
+    for more, options in (((), {}), (("--stem-multiplier", "4"), {"stem_multiplier": 4})):
+        found = shown(capsys, "nasnet-a", *given, *more)
+        space, architecture = nasnet_a(1, 96, (3, 16, 16), 7, **options)  # type: ignore[arg-type]  # of one kind
+        assert (found["input_shape"], found["classes"]) == ([3, 16, 16], 7)
+        assert (found["params"], found["macs"]) == (space.params(architecture), space.macs(architecture))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nasnet-a", "--repets", "3"), "Did you mean 'repeats'"),
+        (("nasnet-a", "--repeats", "many"), "expected int"),
+        (("nasnet-a", "--repeats"), "expected --option value"),
+        (("mbconv", "--repeats", "3"), "only published architectures"),
+    ],
+)
+def test_options_that_are_none_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    assert main(["show", *arguments]) == 2
+    assert said in capsys.readouterr().err
