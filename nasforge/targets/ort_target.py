@@ -38,6 +38,7 @@ from nasforge.targets.timing import Kept, Noise, Protocol, Readings, Run, make_p
 
 FOREIGN: Final = "FOREIGN PROFILE"
 REPLACED: Final = "the profile that was kept here had been edited or damaged, so it was measured again"
+OUTDATED: Final = "the profile that an earlier search made no longer held, so it was measured again"
 UNFINISHED: Final = ".unfinished"
 """Suffix of the folder from which an interrupted profile goes on."""
 _checked: Final[dict[tuple[str, str], str]] = {}
@@ -165,7 +166,8 @@ class OrtTarget(Target):
         """Return the predictor of the profile that was given, or of the one measured here; measure it on first use.
 
         A cached file that is damaged is measured again and replaced. One that was made earlier is checked by its
-        reference networks.
+        reference networks; where it no longer holds, one that a search made is measured again, and one that was
+        measured with more care (`nasforge profile`) is refused.
 
         Raises:
             ProfileError: the profile that was given is another device's, runtime's, precision's or space's, it no
@@ -178,16 +180,24 @@ class OrtTarget(Target):
             return found
         path = self.profile_path(space)
         profile = read_cached(path)
-        damaged = profile is None and path.exists()
-        if profile is None or self.different(profile) or self._asks_for_more(profile):
+        remade = REPLACED if profile is None and path.exists() else ""
+        if profile is not None and not self.different(profile) and not self._asks_for_more(profile):
+            try:
+                warning = self._check(profile, path.name)
+            except ProfileError:
+                if int(profile.protocol["visits"]) > self.effort.protocol.visits:
+                    raise
+                profile, remade = None, OUTDATED
+        else:
+            profile = None
+        if profile is None:
             check_writable(path.parent)
-            profile = build_profile(self, space, self.effort, lambda share: _tell(progress, share))
+            profile, warning = build_profile(self, space, self.effort, lambda share: _tell(progress, share)), ""
             write_profile(path, profile)
             _checked[self.name, profile.created + path.name] = ""
-        warning = self._check(profile, path.name)
         _tell(progress, 1.0)
         found = predictor_from(profile, space, path.name, warning)
-        return dataclasses.replace(found, source=f"{REPLACED}; {found.source}") if damaged else found
+        return dataclasses.replace(found, source=f"{remade}; {found.source}") if remade else found
 
     def _asks_for_more(self, profile: Profile) -> bool:
         return int(profile.protocol.get("visits", 0)) < self.effort.protocol.visits

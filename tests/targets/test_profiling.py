@@ -236,15 +236,26 @@ def test_a_profile_of_another_space_is_refused_with_the_command_to_make_one(fore
         OrtCpu(tiny, profile="other", allow_foreign_profile=True).predictor(make_space(12))
 
 
-def test_a_profile_that_no_longer_holds_is_refused(cache, tiny, make_space, monkeypatch):
+def test_a_profile_that_no_longer_holds_is_refused_or_made_again_where_a_search_made_it(
+    cache, tiny, make_space, monkeypatch
+):
     monkeypatch.setattr(Busy, "cores", 0.0)
     monkeypatch.setattr(references.time, "sleep", lambda seconds: None)
     OrtCpu(tiny).predictor(make_space())
     (path,) = cache.iterdir()
-    profile = read_profile(path)
-    write_profile(path, dataclasses.replace(profile, reference={"plain": 1e-4, "mbconv": 1e-4}, created="2001-01-01"))
+    made = read_profile(path)
+    stale = dataclasses.replace(made, reference={"plain": 1e-4, "mbconv": 1e-4}, created="2001-01-01")
+    with_care = dataclasses.replace(stale, protocol={**made.protocol, "visits": tiny["visits"] + 1})
+    write_profile(path, with_care)
     with pytest.raises(ProfileError, match="no longer holds"):
         OrtCpu(tiny).predictor(make_space())
+    assert read_profile(path) == with_care
+    write_profile(path, stale)
+    with pytest.raises(ProfileError, match="no longer holds"):
+        OrtCpu(tiny, profile=str(path)).predictor(make_space())
+    assert OrtCpu(tiny).predictor(make_space()).source.startswith("the profile that an earlier search made no longer")
+    assert read_profile(path).created > stale.created
+    assert "no longer" not in OrtCpu(tiny).predictor(make_space()).source
 
 
 def test_intervals_hold_their_estimates_and_narrow_with_networks():
