@@ -108,7 +108,7 @@ class NSGA2(Strategy):
 
     def _parent(self, rng: np.random.Generator) -> Architecture:
         """Return the winner of a binary tournament: the better front, then the less crowded (crowded comparison)."""
-        first, second = rng.integers(len(self._parents), size=2).tolist()
+        first, second = map(int, rng.integers(len(self._parents), size=2))
         return self._parents[min(first, second, key=lambda place: self._places[place])].architecture
 
     def tell(self, results: Sequence[Evaluation]) -> None:

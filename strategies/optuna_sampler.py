@@ -6,6 +6,7 @@ is active; an option that an earlier choice forbids is not offered. Optuna is im
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections import deque
@@ -82,7 +83,7 @@ class OptunaSampler(Strategy):
     def _suggest(self, rng: np.random.Generator) -> Architecture:
         for _ in range(self.tries):
             trial = self._study.ask()
-            drawn = self.problem.space.decide(lambda index, options, trial=trial: self._pick(trial, index, options))
+            drawn = self.problem.space.decide(functools.partial(self._pick, trial))
             if self.problem.feasible(drawn):
                 self._waiting.setdefault(drawn, deque()).append(trial)
                 return drawn

@@ -30,7 +30,7 @@ def non_dominated_fronts(losses: npt.ArrayLike) -> list[list[int]]:
     rows = np.asarray(losses, dtype=float)
     if not len(rows):
         return []
-    no_worse = (rows[:, None] <= rows[None]).all(axis=2)
+    no_worse: npt.NDArray[np.bool_] = np.asarray((rows[:, None] <= rows[None]).all(axis=2))
     dominating = no_worse & ~no_worse.T
     remaining = np.ones(len(rows), dtype=bool)
     fronts: list[list[int]] = []
