@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from nasforge.goals import front_numbers
+
 
 def tournament(losses: Sequence[float], size: int, rng: np.random.Generator) -> int:
     """Return the index of the least loss among `size` contestants drawn with replacement (Real et al. 2019).
@@ -27,18 +29,8 @@ def non_dominated_fronts(losses: npt.ArrayLike) -> list[list[int]]:
     Args:
         losses: (points, objectives).
     """
-    rows = np.asarray(losses, dtype=float)
-    if not len(rows):
-        return []
-    no_worse: npt.NDArray[np.bool_] = np.asarray((rows[:, None] <= rows[None]).all(axis=2))
-    dominating = no_worse & ~no_worse.T
-    remaining = np.ones(len(rows), dtype=bool)
-    fronts: list[list[int]] = []
-    while remaining.any():
-        front = remaining & ~dominating[remaining].any(axis=0)
-        fronts.append(np.flatnonzero(front).tolist())
-        remaining &= ~front
-    return fronts
+    numbers = front_numbers(losses)
+    return [np.flatnonzero(numbers == number).tolist() for number in range(int(numbers.max(initial=-1)) + 1)]
 
 
 def constrained_fronts(losses: npt.ArrayLike, violations: npt.ArrayLike) -> list[list[int]]:
