@@ -2,6 +2,6 @@
 
 from nasforge.goals.constraint import Constraint
 from nasforge.goals.objective import Objective, objective_of
-from nasforge.goals.pareto import dominates, hypervolume, pareto_front
+from nasforge.goals.pareto import dominates, front_numbers, hypervolume, pareto_front
 
-__all__ = ["Constraint", "Objective", "dominates", "hypervolume", "objective_of", "pareto_front"]
+__all__ = ["Constraint", "Objective", "dominates", "front_numbers", "hypervolume", "objective_of", "pareto_front"]

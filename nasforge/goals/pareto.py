@@ -18,6 +18,29 @@ def dominates(first: Sequence[float], second: Sequence[float]) -> bool:
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
 
+def front_numbers(losses: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return the number of each row's front: 0 where no row dominates it, else one more than that of its dominators.
+
+    Equal rows have equal numbers. A row's number is the length of the longest chain of domination that ends in it, and
+    in lexicographic order all of a row's dominators come before it.
+
+    Args:
+        losses: (points, objectives), less is better; infinity is worse than any number.
+
+    >>> front_numbers([(1, 2), (2, 1), (2, 2), (3, 3), (2, 1)]).tolist()
+    [0, 0, 1, 2, 0]
+    """
+    values = np.asarray(losses, dtype=float)
+    if not values.size:
+        return np.zeros(len(values), dtype=np.int64)
+    rows, place_of = np.unique(values, axis=0, return_inverse=True)
+    numbers = np.zeros(len(rows), dtype=np.int64)
+    for place in range(1, len(rows)):
+        dominators = (rows[:place, 1:] <= rows[place, 1:]).all(axis=1)
+        numbers[place] = numbers[:place].max(where=dominators, initial=-1) + 1
+    return numbers[place_of.reshape(-1)]
+
+
 def pareto_front(losses: npt.ArrayLike) -> list[int]:
     """Return the indices of the rows that no other row dominates; of equal rows the first only.
 

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from nasforge.errors import EvaluationError, InfeasibleError, NasforgeError
-from nasforge.goals import pareto_front
+from nasforge.goals import front_numbers
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem
 
@@ -54,7 +54,7 @@ def ranked(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluati
     """
     kept = _distinct(each for each in evaluations if each.error is None and problem.feasible(each.architecture))
     losses = [[objective.loss(each.metrics) for objective in problem.objectives] for each in kept]
-    fronts = _front_numbers(losses)
+    fronts = front_numbers(losses).tolist()
     cost = problem.costs.get(problem.reference_cost, problem.space.cost("macs"))
     order = sorted(
         (place for place in range(len(kept)) if np.isfinite(losses[place]).all()),
@@ -80,21 +80,3 @@ def _distinct(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
         if known is None or (each.fidelity or 0.0, each.number) >= (known.fidelity or 0.0, known.number):
             best[each.architecture] = each
     return sorted(best.values(), key=lambda each: each.number)
-
-
-def _front_numbers(losses: Sequence[Sequence[float]]) -> list[int]:
-    """Return the number of each row's Pareto front, 0 for the best."""
-    if losses and len(losses[0]) == 1:
-        return [0] * len(losses)
-    numbers = [len(losses)] * len(losses)
-    remaining = list(range(len(losses)))
-    front = 0
-    while remaining:
-        places = pareto_front([losses[place] for place in remaining])
-        if not places:
-            break
-        for place in places:
-            numbers[remaining[place]] = front
-        remaining = [place for number, place in enumerate(remaining) if number not in set(places)]
-        front += 1
-    return numbers

@@ -278,6 +278,17 @@ def everything(program: Program, order: Sequence[int]) -> Iterator[tuple[int, ..
     yield from extend(0)
 
 
+def decide(program: Program, order: Sequence[int], pick: Callable[[int, tuple[int, ...]], int]) -> Decisions:
+    """Decide active choices one after another: `pick(choice, options)` says which of the options left is taken."""
+    gates = {gate.choice: gate for gate in program.gates}
+    decisions = [-1] * len(order)
+    for index in order:
+        if index in gates and not is_active(gates[index], decisions):
+            continue
+        decisions[index] = pick(index, permitted(program, decisions, index))
+    return decisions
+
+
 @final
 class _First:
     """Stands for a generator that always draws the first option."""

@@ -272,6 +272,13 @@ class SearchSpace:
             )
         return Architecture(tuple(moves.settle(self._program, row, rng)), self.fingerprint)
 
+    def decide(self, pick: Callable[[int, tuple[int, ...]], int]) -> Architecture:
+        """Decide active choices one after another: `pick(choice, options)` returns one of the options possible.
+
+        Choices and options are given by index; a choice comes after all that decide its activity and its options.
+        """
+        return self.from_decisions(moves.decide(self._program, self._analysis.order, pick))
+
     def smallest(self, metric: str = "macs") -> Architecture:
         """Return an architecture of least cost (see `extreme`)."""
         return self.extreme(metric, largest=False)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasforge.goals import dominates
+from nasforge.goals import front_numbers
 
 
 def tournament(losses: Sequence[float], size: int, rng: np.random.Generator) -> int:
@@ -29,15 +29,23 @@ def non_dominated_fronts(losses: npt.ArrayLike) -> list[list[int]]:
     Args:
         losses: (points, objectives).
     """
-    rows = [tuple(map(float, row)) for row in np.asarray(losses, dtype=float)]
-    dominated_by = [{j for j, other in enumerate(rows) if dominates(other, row)} for row in rows]
-    remaining = set(range(len(rows)))
-    fronts: list[list[int]] = []
-    while remaining:
-        front = sorted(index for index in remaining if not dominated_by[index] & remaining)
-        fronts.append(front)
-        remaining -= set(front)
-    return fronts
+    numbers = front_numbers(losses)
+    return [np.flatnonzero(numbers == number).tolist() for number in range(int(numbers.max(initial=-1)) + 1)]
+
+
+def constrained_fronts(losses: npt.ArrayLike, violations: npt.ArrayLike) -> list[list[int]]:
+    """Split rows into fronts by constrained domination (Deb et al., 2002, section VI).
+
+    Rows that violate nothing come first, by domination; the others follow, the least violation first.
+
+    Args:
+        losses: (points, objectives).
+        violations: (points,), 0 where all limits hold, infinity for failures.
+    """
+    rows, excess = np.asarray(losses, dtype=float), np.asarray(violations, dtype=float)
+    inside = np.flatnonzero(excess <= 0)
+    fronts = [inside[front].tolist() for front in non_dominated_fronts(rows[inside])]
+    return fronts + [np.flatnonzero(excess == value).tolist() for value in np.unique(excess[excess > 0])]
 
 
 def crowding_distance(losses: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -46,18 +54,21 @@ def crowding_distance(losses: npt.ArrayLike) -> npt.NDArray[np.float64]:
     distance = np.zeros(len(values))
     for column in values.T:
         order = np.argsort(column, kind="stable")
-        span = column[order[-1]] - column[order[0]]
         distance[order[[0, -1]]] = np.inf
+        if not np.isfinite(column).all():  # failures have no distances
+            continue
+        span = column[order[-1]] - column[order[0]]
         if span > 0:
             distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
     return distance
 
 
-def select(losses: npt.ArrayLike, count: int) -> list[int]:
+def select(losses: npt.ArrayLike, count: int, violations: npt.ArrayLike | None = None) -> list[int]:
     """Return `count` indices: whole fronts first, then the least crowded of the front that does not fit."""
     values = np.asarray(losses, dtype=float)
+    fronts = non_dominated_fronts(values) if violations is None else constrained_fronts(values, violations)
     chosen: list[int] = []
-    for front in non_dominated_fronts(values):
+    for front in fronts:
         if len(chosen) + len(front) <= count:
             chosen += front
             continue

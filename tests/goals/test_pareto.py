@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasforge.goals import dominates, hypervolume, pareto_front
+from nasforge.goals import dominates, front_numbers, hypervolume, pareto_front
 
 COORDINATE = st.integers(0, 5).map(float)
 
@@ -85,3 +85,23 @@ def test_only_the_front_counts_and_order_does_not(values: list[tuple[float, ...]
 
 def test_points_that_are_not_numbers_add_no_volume() -> None:
     assert hypervolume([(1.0, 1.0), (np.nan, 0.0), (0.0, np.inf)], (2, 2)) == 1.0
+
+
+@given(ANY_POINTS)
+def test_fronts_are_numbered_as_taking_them_off_one_by_one_does(values: list[tuple[float, ...]]) -> None:
+    expected, remaining, number = {}, set(range(len(values))), 0
+    while remaining:
+        front = {i for i in remaining if not any(dominates(values[j], values[i]) for j in remaining)}
+        expected.update(dict.fromkeys(front, number))
+        remaining -= front
+        number += 1
+    assert front_numbers(values).tolist() == [expected[place] for place in range(len(values))]
+
+
+@given(points(2), st.integers(0, 7))
+def test_a_point_of_infinite_losses_is_in_no_front_of_better_ones(values: list[tuple[float, ...]], place: int) -> None:
+    failed = [*values[:place], (math.inf, math.inf), *values[place:]]
+    numbers = front_numbers(failed).tolist()
+    own = numbers.pop(min(place, len(values)))
+    assert numbers == front_numbers(values).tolist()
+    assert own == max(numbers, default=-1) + 1

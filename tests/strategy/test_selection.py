@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasforge.goals import dominates
-from nasforge.strategy.selection import crowding_distance, non_dominated_fronts, select, tournament
+from nasforge.strategy.selection import constrained_fronts, crowding_distance, non_dominated_fronts, select, tournament
 
 rows = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12)
 
@@ -70,3 +70,29 @@ def test_failures_win_against_nothing_but_failures():
     rng = np.random.default_rng(1)
     assert {tournament([np.inf, 5.0], 30, rng) for _ in range(50)} == {1}
     assert tournament([np.inf, np.inf], 30, rng) == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from([0.0, 0.0, 1.0, 2.0, np.inf])), max_size=12
+    )
+)
+def test_constrained_fronts_follow_constrained_domination(points):
+    losses, violations = np.asarray([p[:2] for p in points]).reshape(-1, 2), [p[2] for p in points]
+
+    def better(i, j):
+        if violations[i] > 0 or violations[j] > 0:
+            return violations[i] < violations[j]
+        return dominates(losses[i].tolist(), losses[j].tolist())
+
+    remaining, expected = set(range(len(points))), []
+    while remaining:
+        expected.append(sorted(j for j in remaining if not any(better(i, j) for i in remaining)))
+        remaining -= set(expected[-1])
+    assert constrained_fronts(losses, violations) == expected
+
+
+def test_failures_are_selected_last_and_have_no_distances():
+    losses = [(np.inf, np.inf), (1.0, 2.0), (np.inf, np.inf), (2.0, 1.0), (np.inf, np.inf)]
+    assert sorted(select(losses, 3))[0] == 0
+    assert {1, 3} < set(select(losses, 3))
