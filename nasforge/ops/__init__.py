@@ -6,6 +6,7 @@ from nasforge.ops.linear import Linear
 from nasforge.ops.mbconv import MBConv, SqueezeExcite
 from nasforge.ops.pool import GlobalPool, Pool
 from nasforge.ops.quantise import Quantise
+from nasforge.ops.rectangle import DilatedSeparableConv, FactorisedReduction, RectConv, Shift, Strips
 from nasforge.ops.resample import Resize
 from nasforge.ops.resnet import BasicBlock, Bottleneck
 from nasforge.ops.separable import SeparableConv
@@ -19,6 +20,8 @@ __all__ = [
     "Concat",
     "Conv",
     "Conv2d",
+    "DilatedSeparableConv",
+    "FactorisedReduction",
     "GlobalPool",
     "Identity",
     "LayerNorm",
@@ -27,10 +30,13 @@ __all__ = [
     "Multiply",
     "Pool",
     "Quantise",
+    "RectConv",
     "Residual",
     "Resize",
     "SeparableConv",
+    "Shift",
     "SqueezeExcite",
+    "Strips",
     "UnusedConcat",
     "Zero",
     "divisible",

@@ -198,7 +198,9 @@ def concatenated(inputs: Types, offsets: Sequence[int]) -> TensorType:
         for offset, length in source.layout
     ]
     channels = sum(source.channels for source in inputs)
-    return TensorType((channels, *inputs[0].spatial), tuple(_merged(runs)))
+    merged = tuple(_merged(runs))
+    whole = merged == ((0, channels),)  # the plain layout has one spelling, so that equal types compare equal
+    return TensorType((channels, *inputs[0].spatial), () if whole else merged)
 
 
 def _merged(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
