@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, final
 import numpy as np
 import numpy.typing as npt
 
-from nasforge.evaluate.tabular import data_file
+from nasforge.evaluate.published import data_file
 from nasforge.ops import Activation, BatchNorm, Conv, Conv2d, GlobalPool, Identity, Linear, residual
 from nasforge.space import Architecture, Body, Input, Node, Operator, SearchSpace, TensorType, Types, one_of
 

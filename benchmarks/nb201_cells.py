@@ -12,7 +12,7 @@ from typing import ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from nasforge.evaluate.tabular import data_file
+from nasforge.evaluate.published import data_file
 from nasforge.ops import Activation, Add, BatchNorm, Conv, Conv2d, GlobalPool, Identity, Linear, Pool
 from nasforge.space import Choice, Input, Node, Operator, SearchSpace, TensorType, Types, one_of, operator_choice
 

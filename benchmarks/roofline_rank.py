@@ -16,7 +16,7 @@ from record import record
 from scipy import stats
 
 from nasforge import registry
-from nasforge.evaluate.tabular import data_file
+from nasforge.evaluate.published import data_file
 from nasforge.hardware import roofline
 from nasforge.hardware.cost import Cost
 from nasforge.space import SearchSpace

@@ -1,7 +1,7 @@
 """`nb201`: the cell of NAS-Bench-201 (Dong & Yang 2020): six edges, five operations, 15,625 cells.
 
 The choices are shared by all cells of the network. As a table (accuracies trained once and for all) see
-`nasforge.evaluate.tabular`; edges are named `to<-from` and options as in the benchmark's own strings.
+`nasforge.evaluate.published.nb201`; edges are named `to<-from` and options as in the benchmark's own strings.
 """
 
 from __future__ import annotations

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, final
 
-import numpy as np
-import numpy.typing as npt
-
-from nasforge import registry
-from nasforge.errors import DataError, EvaluationError, unknown_name_sentence
+from nasforge.errors import DataError, EvaluationError
 from nasforge.evaluate.table_file import read_records
 from nasforge.space import Architecture, SearchSpace
 
-DATA: Final = "NASFORGE_DATA"
 FIDELITY: Final = "fidelity"
 SEED: Final = "seed"
-CLASSES: Final = {"cifar10": 10, "cifar100": 100}
-NB201_COLUMNS: Final = {
-    12.0: {"accuracy_valid": "val_acc_12ep", "accuracy": "test_acc_12ep", "train_seconds": "cost_12ep"},
-    200.0: {"accuracy_valid": "val_acc_200ep", "accuracy": "test_acc", "train_seconds": "train_time_s"},
-}
 Decisions = tuple[int, ...]
 Value = float | tuple[float, ...]
 """A metric, or one for each seed."""
@@ -144,71 +132,3 @@ def _joined(seeds: Mapping[float, Mapping[str, float]]) -> dict[str, Value]:
     """Join the metrics of several seeds, in order of the seeds; a lone one stays a number."""
     runs = [seeds[seed] for seed in sorted(seeds)]
     return {name: runs[0][name] if len(runs) == 1 else tuple(run[name] for run in runs) for name in runs[0]}
-
-
-def data_file(name: str) -> Path:
-    """Return a file of $NASFORGE_DATA.
-
-    Raises:
-        DataError: the variable is not set, or the file is not there.
-    """
-    root = os.environ.get(DATA)
-    if not root:
-        raise DataError(
-            f"the table {name} was asked for, but {DATA} is not set; set it to the folder that holds {name}."
-        )
-    path = Path(root).expanduser() / name
-    if not path.is_file():
-        raise DataError(f"'{path}' does not exist; set {DATA} to the folder that holds {name}.")
-    return path
-
-
-def nb201(dataset: str = "cifar10") -> TabularEvaluator:
-    """Return NAS-Bench-201's table at fidelities of 12 and 200 epochs (Dong & Yang 2020).
-
-    Metrics are `accuracy_valid` (one of three seeds at 200 epochs), `accuracy` on test, both 0..1, `train_seconds`
-    where known, and `params` and `macs` by the space's formulas. The benchmark's own counts also hold operations
-    that reach the output by no path; in the 11,308 cells where none of these has weights they are the same.
-
-    Raises:
-        DataError: the table is not on this machine, is damaged, or has no such data set.
-    """
-    path = data_file("nb201/nb201.npz")
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as content:
-            columns = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"'{path}' cannot be read ({type(error).__name__}); get it again.") from error
-    known = sorted(name.partition("__")[2] for name in columns if name.startswith("test_acc__"))
-    if dataset not in known:
-        raise DataError(unknown_name_sentence("data set of nb201", dataset, known))
-    space: SearchSpace = registry.load("spaces", "nb201")(classes=CLASSES.get(dataset, 10))
-    labels = space.choices[0].labels
-    index = np.asarray([labels.index(str(name)) for name in columns["ops_names"]])
-    rows = index[columns["ops"]]
-    counts = {metric: space.cost(metric).batch(rows).astype(float).tolist() for metric in ("params", "macs")}
-    decisions: list[Decisions] = [tuple(row) for row in rows.tolist()]
-    tables = {
-        epochs: _nb201_table(decisions, {name: columns.get(f"{key}__{dataset}") for name, key in keys.items()}, counts)
-        for epochs, keys in NB201_COLUMNS.items()
-    }
-    return TabularEvaluator(space, tables[200.0], tables)
-
-
-def _nb201_table(
-    decisions: Sequence[Decisions],
-    columns: Mapping[str, npt.NDArray[np.float32] | None],
-    counts: Mapping[str, Sequence[float]],
-) -> dict[Decisions, dict[str, Value]]:
-    found: dict[str, Sequence[Value]] = dict(counts)
-    for name, column in columns.items():
-        if column is None:
-            continue
-        shares = column.astype(float) / (100.0 if name.startswith("accuracy") else 1.0)
-        found[name] = shares.tolist() if shares.ndim == 1 else [_finite(row) for row in shares.tolist()]
-    return {each: {name: values[place] for name, values in found.items()} for place, each in enumerate(decisions)}
-
-
-def _finite(row: Sequence[float]) -> tuple[float, ...]:
-    """Return the values of the seeds that were run."""
-    return tuple(value for value in row if math.isfinite(value))

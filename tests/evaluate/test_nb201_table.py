@@ -11,7 +11,8 @@ import pytest
 
 from nasforge import registry
 from nasforge.errors import DataError, EvaluationError
-from nasforge.evaluate.tabular import TabularEvaluator, nb201
+from nasforge.evaluate.published.nb201 import nb201
+from nasforge.evaluate.tabular import TabularEvaluator
 
 FILE = Path(os.environ.get("NASFORGE_DATA", "nowhere")) / "nb201" / "nb201.npz"
 needs_table = pytest.mark.skipif(not FILE.is_file(), reason="NASFORGE_DATA does not name a folder with nb201/nb201.npz")

@@ -16,7 +16,8 @@ import pytest
 from nasforge import SearchResult
 from nasforge.cli.app import main
 from nasforge.errors import ArchitectureError, DataError, EvaluationError, NotInstalledError, UsageError
-from nasforge.evaluate.tabular import DATA, TabularEvaluator
+from nasforge.evaluate.published import DATA
+from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.ops import Conv, GlobalPool, Linear
 from nasforge.registry import Plugin
 from nasforge.run import table as tables

@@ -1,0 +1,53 @@
+"""NAS-Bench-201 (Dong & Yang 2020) as a table of the space `nb201`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from nasforge import registry
+from nasforge.evaluate.published.source import Columns, counts, known_dataset, read_columns, shares, tabulated
+from nasforge.evaluate.tabular import TabularEvaluator, Value
+from nasforge.space import SearchSpace
+
+FILE: Final = "nb201/nb201.npz"
+CLASSES: Final = {"cifar10": 10, "cifar100": 100}
+COLUMNS: Final = {
+    12.0: {"accuracy_valid": "val_acc_12ep", "accuracy": "test_acc_12ep", "train_seconds": "cost_12ep"},
+    200.0: {"accuracy_valid": "val_acc_200ep", "accuracy": "test_acc", "train_seconds": "train_time_s"},
+}
+
+
+def nb201(dataset: str = "cifar10") -> TabularEvaluator:
+    """Return NAS-Bench-201's table at fidelities of 12 and 200 epochs.
+
+    Metrics are `accuracy_valid` (one of three seeds at 200 epochs), `accuracy` on test, both 0..1, `train_seconds`
+    where known, and `params` and `macs` by the space's formulas. The benchmark's own counts also hold operations
+    that reach the output by no path; in the 11,308 cells where none of these has weights they are the same.
+
+    Raises:
+        DataError: the table is not on this machine, is damaged, or has no such data set.
+    """
+    columns = read_columns(FILE, ("ops", "ops_names"))
+    known = sorted(name.partition("__")[2] for name in columns if name.startswith("test_acc__"))
+    known_dataset("nb201", dataset, known)
+    space: SearchSpace = registry.load("spaces", "nb201")(classes=CLASSES.get(dataset, 10))
+    labels = space.choices[0].labels
+    rows = np.asarray([labels.index(str(name)) for name in columns["ops_names"]])[columns["ops"]]
+    formulas = counts(space, rows)
+    tables = {
+        epochs: tabulated(rows, {**formulas, **_measured(columns, {key: f"{at[key]}__{dataset}" for key in at})})
+        for epochs, at in COLUMNS.items()
+    }
+    return TabularEvaluator(space, tables[200.0], tables)
+
+
+def _measured(columns: Columns, names: Mapping[str, str]) -> dict[str, list[Value]]:
+    """Return the metrics that the file has: accuracies as fractions, seconds as they are."""
+    there = {metric: columns[name] for metric, name in names.items() if name in columns}
+    return {
+        metric: shares(column) if metric.startswith("accuracy") else column.astype(float).tolist()
+        for metric, column in there.items()
+    }
