@@ -23,7 +23,8 @@ Progress = Callable[[float, float], None]
 class Measurement:
     """A measured latency of one run: the minimum over visits separated in time, with its spread.
 
-    A run takes one image, or the batch that `source` names.
+    A run takes one image, or the batch that `source` names. On a host that is seldom at its best, times are relative
+    to a reference network's and the first three figures are medians over visits (`noise` says so).
 
     Attributes:
         latency_ms: the quiet latency (minimum).

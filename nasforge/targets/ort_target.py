@@ -116,6 +116,8 @@ class OrtTarget(Target):
             dataclasses.replace(
                 measurement(reading.counted, self.source, said),
                 latency_ms=reading.best_ms,
+                p10_ms=reading.p10_ms,
+                median_ms=reading.median_ms,
                 reference_ms=noise.reference_ms,
             )
             for reading in readings

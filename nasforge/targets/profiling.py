@@ -260,8 +260,8 @@ def summary(readings: Readings) -> dict[str, Any]:
     bests = sorted(min(visit) for visit in visits)
     spread = round(float(bests[1] / bests[0] - 1.0), 4) if len(bests) > 1 else 0.0
     return {
-        "p10_ms": round(float(min(np.percentile(visit, 10) for visit in visits)), 6),
-        "median_ms": round(float(np.median(np.concatenate([np.asarray(visit) for visit in visits]))), 6),
+        "p10_ms": round(readings.p10_ms, 6),
+        "median_ms": round(readings.median_ms, 6),
         "runs": sum(map(len, visits)),
         "visits": len(visits),
         "spread": spread,

@@ -130,6 +130,19 @@ class Readings:
         bests = [min(visit) for visit in self.counted]
         return float(np.median(bests)) if self.relative else float(min(bests))
 
+    @property
+    def p10_ms(self) -> float:
+        """The least tenth percentile of the visits that count; where relative, their median. At least `best_ms`."""
+        tenths = [float(np.percentile(visit, 10)) for visit in self.counted]
+        return float(np.median(tenths)) if self.relative else min(tenths)
+
+    @property
+    def median_ms(self) -> float:
+        """The median of the runs that count; where relative, of the visits' medians. At least `p10_ms`."""
+        if self.relative:
+            return float(np.median([np.median(visit) for visit in self.counted]))
+        return float(np.median(np.concatenate([np.asarray(visit) for visit in self.counted])))
+
 
 @final
 @dataclass(frozen=True, slots=True)

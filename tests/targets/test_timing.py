@@ -6,6 +6,8 @@ import gc
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nasforge.errors import UsageError
 from nasforge.targets import timing
@@ -135,6 +137,31 @@ def test_relative_readings_count_as_the_median_of_steady_visits_each_divided_by_
     assert each.counted == ((1.0, 1.1), (1.2, 1.24), (1.5, 1.5))
     assert each.best_ms == pytest.approx(1.2)
     assert Readings(visits, (True, True, False, True), (2.0, 2.5, 1.0, 1.0)).best_ms == 1.5
+
+
+VISITS = st.lists(
+    st.tuples(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=6), st.booleans(), st.floats(1.0, 3.0)), min_size=1
+)
+
+
+@given(VISITS, st.booleans())
+def test_the_quiet_latency_is_at_most_the_tenth_percentile_and_that_the_median(visits, relative):
+    times, accepted, slowness = zip(*visits, strict=True)
+    each = Readings(tuple(map(tuple, times)), accepted, slowness, relative)
+    assert each.best_ms <= each.p10_ms <= each.median_ms
+    counted = [time for visit in each.counted for time in visit]
+    assert min(counted) <= each.best_ms
+    assert each.median_ms <= max(counted)
+
+
+def test_relative_percentiles_are_medians_over_visits():
+    each = Readings(((1.0, 2.0, 3.0), (10.0, 20.0, 30.0)), (True, True), (1.0, 2.0), relative=True)
+    assert each.best_ms == (1.0 + 5.0) / 2
+    assert each.p10_ms == pytest.approx((1.2 + 6.0) / 2)
+    assert each.median_ms == (2.0 + 10.0) / 2
+    as_read = Readings(each.visits, each.accepted, each.slowness)
+    assert (as_read.best_ms, as_read.median_ms) == (1.0, 6.5)
+    assert as_read.p10_ms == pytest.approx(1.2)
 
 
 def test_with_fewer_than_two_quiet_visits_all_count():
