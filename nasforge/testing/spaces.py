@@ -220,9 +220,9 @@ class SpaceSuite(ABC):
         x = self._batch(torch.float32)
         for architecture in self.samples(self.runs, 5):
             network = build_network(self.space.lower(architecture), seed=1)
-            again = build_network(self.space.lower(architecture), seed=1)
-            for key, value in again.state_dict().items():
-                assert torch.equal(network.state_dict()[key], value)
+            state = network.state_dict()
+            for key, value in build_network(self.space.lower(architecture), seed=1).state_dict().items():
+                assert torch.equal(state[key], value)
             for output in flat(network(x)):
                 assert torch.isfinite(output).all()
 
