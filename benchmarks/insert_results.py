@@ -1,20 +1,19 @@
-"""Put the recorded tables of `benchmarks/results/` into `docs/performance.md`, between its marks.
+"""Put the recorded tables of `benchmarks/results/` into `docs/performance.md` and `docs/claims.md`, between their marks.
 
     python benchmarks/insert_results.py
 
-The page has `<!-- result NAME -->` and `<!-- end -->`; what stands between them is replaced by the table of
-`benchmarks/results/NAME.json` with its command, commit and machine. A test checks that the page is up to date.
+A page has `<!-- result NAME -->` and `<!-- end -->`; what stands between them is replaced by the table of
+`benchmarks/results/NAME.json` with its command, commit and machine. A test checks that the pages are up to date.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 from record import RESULTS, ROOT, table
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "claims.md")
 MARKED = re.compile(r"(<!-- result (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -41,8 +40,9 @@ def inserted(page: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the page."""
-    Path(PAGE).write_text(inserted(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite the pages."""
+    for page in PAGES:
+        page.write_text(inserted(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ state and the generator it is handed, so a run resumes by replaying what was tol
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
@@ -17,6 +17,9 @@ from nasforge.errors import InfeasibleError
 from nasforge.goals import Constraint, Objective
 from nasforge.hardware.cost import Cost
 from nasforge.space import Architecture, SearchSpace
+
+Score = Callable[[Sequence[Architecture]], np.ndarray]
+"""A zero-cost score: for n architectures an array of shape (n,), of which more is better; NaN where there is none."""
 
 
 @final
@@ -54,13 +57,14 @@ class Problem:
 
     `costs` maps a metric (`params`, `macs`, `latency_ms_predicted`) to its model; `budget` is the
     number of evaluations the run allows, where it is known; `reference_cost` the cost metric that
-    stands for the target's latency.
+    stands for the target's latency; `scores` maps a zero-cost score to what computes it, which trains nothing.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...] = (Objective("accuracy_valid"),)
     constraints: tuple[Constraint, ...] = ()
     costs: Mapping[str, Cost] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
     budget: int | None = None
     reference_cost: str = "macs"
 
