@@ -76,7 +76,7 @@ def _banner(contents: Contents) -> Markup:
     noise = f"; {said}" if said else ""
     return _notice(
         "warn" if noise else "good",
-        "VERIFIED",
+        "NOT CERTIFIED" if noise else "VERIFIED",
         f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}{noise}.",
     )
 
