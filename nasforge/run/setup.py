@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from nasforge import registry
@@ -17,7 +17,7 @@ from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
 from nasforge.run.executors import placed_target
 from nasforge.run.options import check_memory, make, make_space, make_strategy, make_target
-from nasforge.run.plan import check_training
+from nasforge.run.plan import Plan, check_training, make_plan
 from nasforge.run.progress import Listener
 from nasforge.run.settings import Settings
 from nasforge.run.table import load_table
@@ -76,6 +76,7 @@ class Setup:
     predictor: Any
     problem: Problem
     strategy: Strategy
+    plan: Plan
     table: TabularEvaluator | None = None
 
     @property
@@ -106,9 +107,11 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
     _check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
-    table = None
+    table, plan = None, _plan(settings, source, strategy)
     if settings.evaluation is not None:
         table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
+        costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs")}
+        strategy.setup(with_fidelities(Problem(space, costs=costs), settings, plan, table))  # before time is spent
     _check_counts(space, settings)
     target = given.target or make_target(settings.target.name, settings.target.options)
     _check_objective(settings, strategy, target)
@@ -116,7 +119,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     listener.stage("latency", 1.0)
     predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
     listener.note(predictor.source)
-    problem = make_problem(space, settings, predictor.cost)
+    problem = with_fidelities(make_problem(space, settings, predictor.cost), settings, plan, table)
     check_feasible(problem, settings.seed)
     strategy.setup(problem)
     return Setup(
@@ -130,6 +133,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         predictor=predictor,
         problem=problem,
         strategy=strategy,
+        plan=plan,
         table=table,
     )
 
@@ -202,6 +206,25 @@ def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -
         costs=costs,
         budget=settings.budget.evaluations,
         reference_cost=PREDICTED if latency is not None else "macs",
+    )
+
+
+def with_fidelities(problem: Problem, settings: Settings, plan: Plan, table: TabularEvaluator | None) -> Problem:
+    """Return the problem with what evaluations can spend: what the table has, or epochs up to those of the plan."""
+    if table is None:
+        return replace(problem, full_fidelity=plan.evaluation_epochs, evaluated_by="training")
+    known = table.fidelities or (1.0,)
+    return replace(problem, fidelities=known, full_fidelity=known[-1], evaluated_by=str(settings.evaluation))
+
+
+def _plan(settings: Settings, source: Any, strategy: Strategy) -> Plan:
+    return make_plan(
+        settings.budget,
+        settings.training,
+        len(source.split("train").labels),
+        shares_weights=isinstance(strategy, WeightSharing),
+        retrains=getattr(strategy, "retrain", True),
+        looked_up=settings.evaluation is not None,
     )
 
 

@@ -58,6 +58,8 @@ class Problem:
     `costs` maps a metric (`params`, `macs`, `latency_ms_predicted`) to its model; `budget` is the
     number of evaluations the run allows, where it is known; `reference_cost` the cost metric that
     stands for the target's latency; `scores` maps a zero-cost score to what computes it, which trains nothing.
+    `fidelities` are the amounts, in order, that an evaluation can spend (None: any up to the full one), in units of
+    `evaluated_by`, such as epochs; `full_fidelity` is what it spends where a proposal names none.
     """
 
     space: SearchSpace
@@ -67,6 +69,13 @@ class Problem:
     scores: Mapping[str, Score] = field(default_factory=dict)
     budget: int | None = None
     reference_cost: str = "macs"
+    fidelities: tuple[float, ...] | None = None
+    full_fidelity: float = 1.0
+    evaluated_by: str = "evaluation"
+
+    def spent(self, evaluation: Evaluation) -> float:
+        """Return the fidelity of an evaluation."""
+        return self.full_fidelity if evaluation.fidelity is None else evaluation.fidelity
 
     def cost_metrics(self, architecture: Architecture) -> dict[str, float]:
         """Return every known cost of an architecture."""
