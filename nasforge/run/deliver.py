@@ -156,10 +156,10 @@ class Delivery:
             config = dataclasses.replace(config, epochs=kept["epochs"])
         elif self._plan.ends_by is not None:
             left = max(1.0, self._plan.ends_by - elapsed()) * share
-            epochs = fitting_epochs(module, setup.source, setup.task, config, left)
+            epochs = fitting_epochs(module, setup.source, setup.task, config, left, setup.teacher)
             config = dataclasses.replace(config, epochs=epochs)
         self._epochs[setup.space.network_id(architecture)] = config.epochs
-        training = Training(module, setup.source, setup.task, config, seed)
+        training = Training(module, setup.source, setup.task, config, seed, teacher=setup.teacher)
         if kept is not None:
             training.load_state(kept["training"])
         if training.step < training.total:

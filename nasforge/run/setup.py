@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -15,15 +14,20 @@ from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
+from nasforge.run.data import load_source as load_source  # where others look for it, too
 from nasforge.run.executors import placed_target
 from nasforge.run.options import check_memory, make, make_space, make_strategy, make_target
-from nasforge.run.plan import Plan, check_training, make_plan
+from nasforge.run.plan import Plan, check_training, make_plan, training_config
 from nasforge.run.progress import Listener
+from nasforge.run.recipe import TEACHER, check_followed, check_places
 from nasforge.run.settings import Settings
 from nasforge.run.table import load_table
+from nasforge.run.teacher import load_teachers
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing
 from nasforge.targets.base import Target
+from nasforge.tasks.classification import Classification
+from nasforge.training import Teachers
 
 PREDICTED: Final = "latency_ms_predicted"
 _SOURCE: Final = ("input_shape", "classes", "split", "sealed", "preprocessing")
@@ -78,6 +82,7 @@ class Setup:
     strategy: Strategy
     plan: Plan
     table: TabularEvaluator | None = None
+    teacher: Teachers | None = None
 
     @property
     def weights_of_evaluations(self) -> str:
@@ -107,6 +112,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
     _check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
+    teacher = _teacher(settings, space, strategy, source, task, listener)
     table, plan = None, _plan(settings, source, strategy)
     if settings.evaluation is not None:
         table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
@@ -135,7 +141,32 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         strategy=strategy,
         plan=plan,
         table=table,
+        teacher=teacher,
     )
+
+
+def _teacher(
+    settings: Settings, space: SearchSpace, strategy: Strategy, source: Any, task: Any, listener: Listener
+) -> Teachers | None:
+    """Check that the recipe fits the space; return the teachers of the retraining.
+
+    Raises:
+        UsageError: nothing is retrained, or a teacher or the task does not fit.
+    """
+    config, given = training_config(settings.training), settings.training.get(TEACHER)
+    check_places(config, space)
+    check_followed(settings.training, config, given)
+    if given is None:
+        return None
+    asked = f"training.{TEACHER}={given} was given"
+    if not settings.retrain or not getattr(strategy, "retrain", True):
+        raise UsageError(
+            f"{asked}, and nothing is retrained by strategy '{settings.strategy.name}' as asked, so nobody follows it; "
+            "leave it out, and distil with `nasforge train RUN --teacher ...`."
+        )
+    if not isinstance(task, Classification):
+        raise UsageError(f"{asked} for task '{task.name}'; teachers are followed in classification only.")
+    return load_teachers(given, source, listener)
 
 
 def _check_objective(settings: Settings, strategy: Strategy, target: Target) -> None:
@@ -183,14 +214,6 @@ def _check_shapes(space: SearchSpace, source: Any) -> None:
 
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def load_source(data: str, options: Mapping[str, Any], seed: int) -> Any:
-    """Load the data set of `name` or `name:argument`."""
-    name, _, argument = data.partition(":")
-    function = registry.load("datasets", name)
-    defaults = {"argument": argument or None, "seed": seed}
-    return make(function, {**defaults, **options}, f"option of data set '{name}'")
 
 
 def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -> Problem:
