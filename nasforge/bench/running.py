@@ -6,7 +6,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -19,7 +19,6 @@ from nasforge.identity import fingerprint
 
 TOGETHER: Final = 8
 """Searches that a process is handed at a time: one may take a few milliseconds only."""
-_ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @final
@@ -137,35 +136,21 @@ def _here(plan: Plan, tasks: Sequence[Task]) -> Iterator[Done]:
 
 def _beside(plan: Plan, tasks: Sequence[Task], workers: int) -> Iterator[Done]:
     """Yield searches as processes end them; those under way are given up where this one is interrupted."""
-    from concurrent.futures import as_completed
-
-    from joblib.externals import cloudpickle
-    from joblib.externals.loky import ProcessPoolExecutor
+    import cloudpickle
+    from joblib import Parallel, delayed, parallel_config
 
     size = max(1, min(TOGETHER, len(tasks) // (2 * workers)))
     chunks = [tasks[at : at + size] for at in range(0, len(tasks), size)]
     with tempfile.TemporaryDirectory(prefix="nasforge-bench-") as folder:
-        path = Path(folder) / "plan"  # this process wrote it, for processes that it starts
+        path = Path(folder) / "plan"
         path.write_bytes(cloudpickle.dumps(plan))
-        executor = ProcessPoolExecutor(
-            min(workers, len(chunks)), initializer=_begin, initargs=(str(path),), env=dict(_ONE_THREAD)
-        )
-        try:
-            for future in as_completed([executor.submit(_run, str(path), chunk) for chunk in chunks]):
-                yield from future.result()
-        except BaseException:
-            executor.shutdown(kill_workers=True)
-            raise
-        executor.shutdown()
+        with parallel_config("loky", n_jobs=min(workers, len(chunks)), inner_max_num_threads=1):
+            parallel = Parallel(batch_size=1, return_as="generator_unordered")
+            for done in parallel(delayed(_run)(str(path), chunk) for chunk in chunks):
+                yield from done
 
 
-def _begin(path: str) -> None:
-    """Leave interruptions to the process that started this one, and read the tables."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _plan(path)
-
-
-@cache
+@lru_cache(maxsize=1)
 def _plan(path: str) -> Plan:
     import pickle
 
@@ -174,6 +159,8 @@ def _plan(path: str) -> Plan:
 
 
 def _run(path: str, tasks: Sequence[Task]) -> list[Done]:
+    """Carry searches out in a process of its own, which leaves interruptions to the one that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     plan = _plan(path)
     return [(task, plan.run(task)) for task in tasks]
 

@@ -87,7 +87,7 @@ class Scoring:
             feedback=goal.objective.metric,
             truth=goal.metric,
             direction=goal.objective.direction,
-            optimum=goal.optimum,
+            optimum=contest.optimum,
             device=suite.device if len(contest.goals) > 1 else None,
             reference=contest.reference,
             knows_seconds=suite.knows_seconds,
@@ -166,7 +166,7 @@ class Scoring:
     def _grid(self, searches: Searches, unit: Unit) -> list[float]:
         spent = [each.evaluations if unit == "evaluations" else each.seconds for each in searches.traces.values()]
         reach = min(searches.reach(unit), max(spent))
-        places = np.linspace(0, reach, POINTS + 1)[1:].tolist()
+        places: list[float] = np.linspace(0, reach, POINTS + 1)[1:].tolist()
         if unit == "seconds":
             return places
         return sorted({1.0, *(float(math.ceil(each)) for each in places), *(b for b in self.evaluations if b <= reach)})
@@ -194,8 +194,8 @@ class Scoring:
 
 def _regret(truth: Mean, contest: Contest) -> Mean:
     """Return how far below the optimum a truth is: the same mean and interval, turned round."""
-    optimum, up = contest.goals[0].optimum, contest.goals[0].objective.direction == "maximize"
-    turned = (lambda value: optimum - value) if up else (lambda value: value - optimum)
-    ends = None if truth.interval is None else sorted((turned(truth.interval.low), turned(truth.interval.high)))
-    span = None if ends is None else Interval(*ends)
-    return Mean(turned(truth.mean), span, {seed: turned(value) for seed, value in truth.values.items()})
+    span = truth.interval
+    if span is not None:
+        ends = sorted((contest.regret(span.low), contest.regret(span.high)))
+        span = Interval(ends[0], ends[1])
+    return Mean(contest.regret(truth.mean), span, {seed: contest.regret(each) for seed, each in truth.values.items()})

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, final
 
 from nasforge.bench.statistics import Point, common_reference
 from nasforge.bench.suites import Goal, Suite
 from nasforge.bench.trace import Step, Trace
-from nasforge.errors import EvaluationError
+from nasforge.errors import DataError, EvaluationError
 from nasforge.evaluate.tabular import Decisions
 from nasforge.goals import hypervolume, pareto_front
 from nasforge.run.asking import Asking, drive
@@ -54,15 +55,29 @@ class Contest:
 
         Raises:
             UsageError: the suite does not know an objective.
+            DataError: no architecture has both.
         """
         goals = tuple(suite.goal(name) for name in objectives)
         if len(goals) == 1:
             return cls(suite, goals)
-        points = [losses for each in goals[0].truth if all(map(math.isfinite, losses := losses_of(goals, each)))]
+        points = [losses_of(goals, each) for each in goals[0].truth if each in goals[1].truth]
+        if not points:
+            raise DataError(f"no architecture of suite '{suite.name}' has both {' and '.join(objectives)}.")
         front = [points[place] for place in pareto_front(points)]
         reference = common_reference([[(first, second) for first, second in front]])
-        assert reference is not None, "a suite has an architecture with a truth"
+        assert reference is not None, "there is a point"
         return cls(suite, goals, reference, hypervolume(front, reference))
+
+    @cached_property
+    def optimum(self) -> float:
+        """The best truth of the first goal, among architectures that have all."""
+        goal, *others = self.goals
+        losses = (goal.loss(each) for each in goal.truth if all(each in other.truth for other in others))
+        return -min(losses) if goal.objective.direction == "maximize" else min(losses)
+
+    def regret(self, truth: float) -> float:
+        """Return how far a truth of the first goal is from the optimum."""
+        return self.optimum - truth if self.goals[0].objective.direction == "maximize" else truth - self.optimum
 
 
 def losses_of(goals: Sequence[Goal], decisions: Decisions) -> tuple[float, ...]:

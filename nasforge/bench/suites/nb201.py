@@ -74,7 +74,7 @@ def _latency(device: str) -> tuple[str, npt.NDArray[Any]]:
     Raises:
         DataError: no file has the device.
     """
-    known = {}
+    known: dict[str, tuple[str, npt.NDArray[Any]]] = {}
     for file in (HELP, HW_NAS_BENCH):
         columns = read_columns(file)
         suffix = _MEASURED if file == HW_NAS_BENCH else ""

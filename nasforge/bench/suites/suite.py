@@ -49,12 +49,6 @@ class Goal:
         value = self.truth.get(decisions, math.nan)
         return -value if self.objective.direction == "maximize" else value
 
-    @property
-    def optimum(self) -> float:
-        """The best truth in the table."""
-        best = max if self.objective.direction == "maximize" else min
-        return best(self.truth.values())
-
 
 @final
 @dataclass(frozen=True, slots=True)
