@@ -82,7 +82,7 @@ def bench(
     notes: list[str] = []
     allowance = _allowance(evaluations, seconds)
     scoring = Scoring(_budgets(budgets, allowance), tuple(sorted(map(float, seconds))), _share(confidence))
-    numbers = _seeds(seeds)
+    numbers, processes = _seeds(seeds), _workers(workers)
     contestants = contestants_of(strategies, notes)
     contests = _contests(suites, objectives)
     _check(contests, contestants, allowance)
@@ -95,7 +95,7 @@ def bench(
         total = len(plan.all())
         told.stage("searches", float(total))
         try:
-            traces = run_all(plan, _workers(workers), lambda done: told.progress(done, {}))
+            traces = run_all(plan, processes, lambda done: told.progress(done, {}))
         except KeyboardInterrupt:
             raise BenchInterrupted(command) from None
         told.stage("figures", float(len(contests)))

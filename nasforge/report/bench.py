@@ -18,7 +18,8 @@ from nasforge.run.atomic import write_text
 
 BASELINE: Final = "random"
 _CAPTIONS: Final = {
-    "regret-evaluations": "Mean regret of the architecture with the best feedback so far, and its interval.",
+    "regret-evaluations": "Mean regret of the architecture with the best feedback so far, and its interval; what is "
+    "below the axis is nothing.",
     "regret-seconds": "The same against the training that the evaluations took; repetitions take none.",
     "volume-evaluations": "Mean share of the hypervolume of the table's own front, and its interval.",
     "volume-seconds": "The same against the training that the evaluations took.",
@@ -52,7 +53,7 @@ def bench_page(document: Document) -> str:
     strategies = len(document["suites"][0]["strategies"])
     name = f"{strategies} strategies on {_counted(len(document['suites']), 'suite')}"
     body = joined([_header(document, name), *parts, section("How it was made", _origin(document))])
-    return filled(name, body, plots, shipped("comparison.css"))
+    return filled(name, body, plots, shipped("comparison.css") + shipped("bench.css"))
 
 
 def _counted(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ Regret is drawn on a logarithmic axis: what strategies differ in is how near the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -49,12 +50,17 @@ def _figure(suite: Document, metric: str, unit: str) -> Figure | None:
 
 
 def _scale(metric: str, traces: list[Figure]) -> Figure:
-    """Return the settings of the vertical axis: a regret of nothing has no place on a logarithmic one."""
+    """Return the settings of the vertical axis; a regret of nothing, which has no logarithm, is moved to its end."""
     if metric == VOLUME:
         return {"tickformat": ".1~%"}
-    values = [value for trace in traces for value in trace["y"]]
     percent = {"tickformat": ".3~%"} if is_share(metric) else {}
-    return percent | ({"type": "log", "dtick": "D2"} if min(values) > 0 else {})
+    values = [value for trace in traces for value in trace["y"] if value > 0]
+    if not values:
+        return percent
+    floor = min(values) / 2
+    for trace in traces:
+        trace["y"] = [max(value, floor) for value in trace["y"]]
+    return percent | {"type": "log", "dtick": "D2", "range": [math.log10(floor), math.log10(max(values) * 1.2)]}
 
 
 def _curve(label: str, place: int, curve: Document, suite: Document) -> list[Figure]:

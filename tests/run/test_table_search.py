@@ -131,16 +131,16 @@ def test_tables_that_cannot_be_used_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_suite_of_another_space_is_refused(search_small: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_another_space_is_refused(search_small: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     x = Conv(choice(1, 2, name="other"))(Input(3, 8, 8))
     other = SearchSpace({"logits": Linear(2)(GlobalPool()(x))}, name="other")
-    installed = {"suite": Plugin("suites", "suite", "", "test")}
-    suite = SimpleNamespace(
+    installed = {"other": Plugin("tables", "other", "", "test")}
+    registry = SimpleNamespace(
         installed=lambda kind: installed, load=lambda kind, name: lambda: TabularEvaluator(other, {})
     )
-    monkeypatch.setattr(tables, "registry", suite)
+    monkeypatch.setattr(tables, "registry", registry)
     with pytest.raises(ArchitectureError, match="of space 'other'"):
-        search_small(evaluation="table:suite")
+        search_small(evaluation="table:other")
 
 
 def test_the_command_says_what_is_missing_without_the_data(
