@@ -9,7 +9,8 @@ from nasforge import registry
 from nasforge.errors import InfeasibleError, UsageError
 from nasforge.evaluate.quantised import INT8_METRIC
 from nasforge.evaluate.tabular import TabularEvaluator
-from nasforge.goals import objective_of
+from nasforge.evaluate.zero_cost import ZeroCostEvaluator
+from nasforge.goals import Objective, objective_of
 from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
@@ -20,8 +21,8 @@ from nasforge.run.options import check_memory, make, make_space, make_strategy, 
 from nasforge.run.plan import Plan, check_training, make_plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.recipe import TEACHER, check_followed, check_places
+from nasforge.run.scoring import check_scores, load_evaluation, quick_evaluations, scorers, with_scores
 from nasforge.run.settings import Settings
-from nasforge.run.table import load_table
 from nasforge.run.teacher import load_teachers
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing
@@ -83,12 +84,20 @@ class Setup:
     plan: Plan
     table: TabularEvaluator | None = None
     teacher: Teachers | None = None
+    scored: ZeroCostEvaluator | None = None
+
+    @property
+    def final_objective(self) -> Objective:
+        """What decides between finalists that were trained: as asked for, where the search went by a score."""
+        return objective_of(self.settings.objective)
 
     @property
     def weights_of_evaluations(self) -> str:
         """Which weights the accuracies of evaluations belong to."""
         if self.table is not None:
             return f"those of {self.settings.evaluation}"
+        if self.scored is not None:
+            return f"none, scored by {self.scored.scorer.name}"
         return INHERITED if self.strategy.evaluator == "shared" else "trained briefly"
 
     def artifact(self, architecture: Architecture) -> Artifact:
@@ -113,9 +122,10 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     _check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
     teacher = _teacher(settings, space, strategy, source, task, listener)
-    table, plan = None, _plan(settings, source, strategy)
-    if settings.evaluation is not None:
-        table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
+    plan, make_scorer = _plan(settings, source, strategy), scorers(settings, space, source, task)
+    check_scores(settings, strategy, make_scorer)
+    table, scored = load_evaluation(settings, space, strategy, make_scorer)
+    if table is not None or scored is not None:
         costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs")}
         strategy.setup(with_fidelities(Problem(space, costs=costs), settings, plan, table))  # before time is spent
     _check_counts(space, settings)
@@ -127,6 +137,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     listener.note(predictor.source)
     problem = with_fidelities(make_problem(space, settings, predictor.cost), settings, plan, table)
     check_feasible(problem, settings.seed)
+    problem = with_scores(problem, settings, scored, make_scorer, listener)
     strategy.setup(problem)
     return Setup(
         settings=settings,
@@ -142,6 +153,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         plan=plan,
         table=table,
         teacher=teacher,
+        scored=scored,
     )
 
 
@@ -234,9 +246,9 @@ def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -
 
 def with_fidelities(problem: Problem, settings: Settings, plan: Plan, table: TabularEvaluator | None) -> Problem:
     """Return the problem with what evaluations can spend: what the table has, or epochs up to those of the plan."""
-    if table is None:
+    if settings.evaluation is None:
         return replace(problem, full_fidelity=plan.evaluation_epochs, evaluated_by="training")
-    known = table.fidelities or (1.0,)
+    known = (table.fidelities if table is not None else ()) or (1.0,)
     return replace(problem, fidelities=known, full_fidelity=known[-1], evaluated_by=str(settings.evaluation))
 
 
@@ -247,7 +259,7 @@ def _plan(settings: Settings, source: Any, strategy: Strategy) -> Plan:
         len(source.split("train").labels),
         shares_weights=isinstance(strategy, WeightSharing),
         retrains=getattr(strategy, "retrain", True),
-        looked_up=settings.evaluation is not None,
+        quick_evaluations=quick_evaluations(settings.evaluation),
     )
 
 
