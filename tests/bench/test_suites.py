@@ -112,7 +112,7 @@ def test_scores_that_are_not_here_can_be_left_out(tmp_path: Path, monkeypatch: p
     (tmp_path / "nb201").mkdir()
     (tmp_path / "nb201" / "nb201.npz").symlink_to(DATA / "nb201" / "nb201.npz")
     monkeypatch.setenv("NASFORGE_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="zerocost.npz.*scores=false"):
+    with pytest.raises(DataError, match=r"zerocost.npz.*scores=false"):
         make_suite("nb201-cifar10", {})
     assert make_suite("nb201-cifar10", {"scores": False}).files[0].name == "nb201.npz"
 
