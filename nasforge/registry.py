@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 from nasforge.errors import NotInstalledError, PluginError, UsageError
 
-KINDS: Final = ("spaces", "strategies", "targets", "tasks", "datasets", "tables", "suites")
+KINDS: Final = ("spaces", "strategies", "targets", "tasks", "datasets", "tables", "suites", "scores")
 SINGULAR: Final = {
     "spaces": "space",
     "strategies": "strategy",
@@ -22,6 +22,7 @@ SINGULAR: Final = {
     "datasets": "dataset",
     "tables": "table",
     "suites": "suite",
+    "scores": "score",
 }
 
 

@@ -31,7 +31,8 @@ def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy
     where = evaluation.removeprefix(HEAD)
     if where == evaluation or not where:
         raise UsageError(
-            f"evaluation was given '{evaluation}'; expected table:NAME of an installed table or table:PATH.csv."
+            f"evaluation was given '{evaluation}'; expected table:NAME of an installed table, table:PATH.csv, or "
+            "zero_cost:SCORE."
         )
     if isinstance(strategy, WeightSharing):
         raise UsageError(
