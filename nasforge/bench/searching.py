@@ -124,6 +124,7 @@ class Store:
         self._suite, self._goals, self._timed = contest.suite, contest.goals, timed
         self._measured = [name for name in contest.suite.measured if any(g.metric == name for g in contest.goals)]
         self._counted = _uncounted(contest)
+        self._whole = next(reversed(contest.suite.table.fidelities), None)
         self._known: dict[tuple[Decisions, float | None], Outcome] = {}
         self._job: Job | None = None
 
@@ -140,7 +141,7 @@ class Store:
         """Look the job up; its seconds are those of the training, none where it was asked for before."""
         job = self._job
         assert job is not None, "a job was submitted"
-        key = (job.architecture.decisions, job.fidelity)
+        key = (job.architecture.decisions, None if job.fidelity == self._whole else job.fidelity)
         known = self._known.get(key)
         if known is not None:
             return replace(known, number=job.number, seconds=0.0)
@@ -193,6 +194,7 @@ class Judge:
     contest: Contest
     told: int = 0
     seconds: float = 0.0
+    partial: int = 0
     failures: int = 0
     first_failure: str | None = None
     _best: tuple[float, float] = (math.inf, math.inf)
@@ -204,6 +206,7 @@ class Judge:
         """Take one evaluation into account."""
         self.told += 1
         self.seconds += evaluation.seconds
+        self.partial += not self._full(evaluation)
         if evaluation.error is not None:
             self.failures += 1
             self.first_failure = self.first_failure or evaluation.error
@@ -222,6 +225,7 @@ class Judge:
             evaluations=self.told,
             seconds=self.seconds,
             distinct=distinct,
+            partial=self.partial,
             failures=self.failures,
             first_failure=self.first_failure,
             exhausted=exhausted,

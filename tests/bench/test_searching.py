@@ -113,11 +113,13 @@ def test_an_architecture_trained_longer_is_chosen_before_one_with_better_feedbac
     short = {key: {"accuracy_valid": 0.9, "accuracy": 0.1, "train_seconds": 1.0} for key in VALID}
     whole = {key: {"accuracy_valid": VALID[key], "accuracy": TRUE[key], "train_seconds": 9.0} for key in VALID}
     table = TabularEvaluator(space(), whole, {3.0: short, 9.0: whole})
-    strategy = Listed([0, 1, 0, 1, 2], [3.0, 3.0, 9.0, None, 3.0])
+    strategy = Listed([0, 1, 0, 1, 2, 0], [3.0, 3.0, 9.0, None, 3.0, None])
     trace = searched(strategy, Suite("four", table))
     assert [trace.at_evaluations(each).truth for each in range(1, 6)] == [0.55, 0.55, 0.55, 0.60, 0.60]
     assert trace.seconds == 1 + 1 + 9 + 9 + 1
-    assert trace.distinct == 5
+    assert trace.distinct == 5  # the last is the third again: without a fidelity it is the full one
+    assert trace.partial == 3
+    assert (strategy.problem.fidelities, strategy.problem.full_fidelity) == ((3.0, 9.0), 9.0)
     trace = searched(Listed([0, 1], [4.0, 9.0]), Suite("four", table))
     assert trace.failures == 1
     assert "fidelity 4" in str(trace.first_failure)
