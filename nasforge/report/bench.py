@@ -159,12 +159,22 @@ def _pair(pair: Document) -> Sequence[Content]:
 
 def _searches(suite: Document) -> Markup:
     first = element("th", "first failure", scope="col", class_="text")
-    header: list[Content] = ["strategy", "evaluations", "distinct", "training", "failed", "ended early", first]
+    header: list[Content] = [
+        "strategy",
+        "evaluations",
+        "distinct",
+        "partly trained",
+        "training",
+        "failed",
+        "ended early",
+        first,
+    ]
     rows = [
         [
             element("th", each["label"], scope="row", class_="text"),
             f"{each['evaluations']:,.1f}",
             f"{each['distinct']:,.1f}",
+            f"{each['partial']:,.1f}",
             seconds_text(each["seconds"]) if suite["knows_seconds"] else NOTHING,
             f"{each['failures']:,}",
             f"{each['exhausted']:,}",
