@@ -15,7 +15,8 @@ from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr
+from scipy.stats import rankdata
 
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
@@ -111,7 +112,6 @@ class Surrogate(Strategy):
                 break
             self._known.add(found.decisions)
             self._waiting[found.decisions] = None
-            self._features.keep(np.asarray([found.decisions], dtype=np.int16))
             proposals.append(Proposal(found))
         return proposals
 
@@ -135,7 +135,7 @@ class Surrogate(Strategy):
         if len(self._losses) < 2:
             return self._unknown(rng)
         rows, targets = self._data(rng)
-        reference = self._features.figures(rows)
+        reference = self._features.kept(rows)
         rows, points, members = self._fit(rows, targets, reference)
         best_first = np.argsort(-_mean([each.fitted for each in members], members), kind="stable")
         candidates = self._candidates(rows[best_first[: self.parents]], rng)
@@ -218,7 +218,7 @@ def _expected_improvement(member: Posterior, points: Points, distances: Distance
     """Return E[max(f - best, 0)], where best is the highest mean at what was evaluated, (m,)."""
     means, deviations = member.predict(points, distances)
     gap = (means - member.fitted.max()) / deviations
-    return np.asarray(deviations * (gap * norm.cdf(gap) + norm.pdf(gap)))
+    return np.asarray(deviations * (gap * ndtr(gap) + np.exp(-0.5 * gap**2) / math.sqrt(2 * math.pi)))
 
 
 def _mean(values: Sequence[Floats], members: Sequence[Posterior]) -> Floats:

@@ -65,10 +65,11 @@ class Features:
             whole[~missing] = [figures for figures in found if figures is not None]
         return whole
 
-    def keep(self, rows: Rows) -> None:
-        """Remember the figures of rows that will be asked for again."""
-        for row, figures in zip(map(tuple, rows.tolist()), self.figures(rows), strict=True):
-            self._kept[row] = figures
+    def kept(self, rows: Rows) -> Floats:
+        """Return the figures, and remember them for the next time."""
+        figures = self.figures(rows)
+        self._kept.update(zip(map(tuple, rows.tolist()), figures, strict=True))
+        return figures
 
     def scores(self, rows: Rows) -> Floats:
         """Return the zero-cost scores, (n, scores), of which more is better; infinite ones are NaN."""
