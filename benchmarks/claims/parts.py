@@ -17,9 +17,9 @@ from scipy import stats
 from nasforge.errors import DataError
 from nasforge.identity import fingerprint
 from nasforge.run.batches import BatchStream
+from nasforge.run.data import load_source
 from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
-from nasforge.run.setup import load_source
 from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Problem, WeightSharing
 from nasforge.tasks import Loader

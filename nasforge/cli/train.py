@@ -1,4 +1,4 @@
-"""`nasforge train`: a found architecture, trained from scratch, also larger than it was found."""
+"""`nasforge train`: a found architecture, trained alone: from scratch or on, larger too, by a recipe, by teachers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,32 @@ def train(
         typer.Argument(help="Options such as training.epochs=100 space.width=2.0."),
     ] = None,
     data: Annotated[str, typer.Option(help="Data: digits, cifar10:DIR, image_folder:DIR, ...")] = "digits",
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045 - as above
+        typer.Option(help="Constants of a published training: nasnet_cifar, nasnet_mobile, meal_v2, ..."),
+    ] = None,
+    teacher: Annotated[
+        Optional[str],  # noqa: UP045 - as above
+        typer.Option(help="Runs or model files, with commas between, whose mean probabilities take the labels' place."),
+    ] = None,
+    initial: Annotated[
+        Optional[Path],  # noqa: UP045 - as above
+        typer.Option("--from", help="Run or model file of the same architecture whose weights are the first."),
+    ] = None,
     size: Annotated[Optional[int], typer.Option(help="Height and width of the images.")] = None,  # noqa: UP045 - as above
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
     out: Annotated[Optional[Path], typer.Option(help="Folder for the model; a new one below runs/ without.")] = None,  # noqa: UP045 - as above
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Train an architecture from scratch and write model.safetensors, model.onnx and architecture.json."""
+    """Train an architecture and write model.safetensors, model.onnx and architecture.json."""
     from nasforge.cli.console import Terminal
     from nasforge.config import life
     from nasforge.config.options import parse_options
 
     terminal = Terminal()
     given = parse_options(options or [], ("space", "training", "data_options"))
+    if recipe is not None:
+        given["training"]["recipe"] = recipe
     if size is not None:
         given["data_options"]["size"] = size
     try:
@@ -41,6 +55,8 @@ def train(
             space_options=given["space"],
             training=given["training"],
             data_options=given["data_options"],
+            teacher=teacher,
+            initial=initial,
             seed=seed,
             out=out,
             listener=terminal,

@@ -11,13 +11,14 @@ from nasforge.config.written import read_settings
 from nasforge.errors import TargetError, UsageError
 from nasforge.run import artifact as artifacts
 from nasforge.run.artifact import Artifact
+from nasforge.run.data import load_source
 from nasforge.run.export import export_model
 from nasforge.run.folder import CONFIG
 from nasforge.run.load import LoadedModel, Prediction, check_images, load
 from nasforge.run.measuring import find_network, measure_architecture, measure_network
 from nasforge.run.options import make_target
 from nasforge.run.progress import Listener
-from nasforge.run.setup import load_source
+from nasforge.run.teacher import GivenTeachers
 from nasforge.run.training import Trained, train_architecture
 from nasforge.targets.base import Measurement, Target
 
@@ -90,19 +91,24 @@ def train(
     space_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
+    teacher: GivenTeachers | None = None,
+    initial: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     space: SearchSpace | None = None,
     listener: Listener | None = None,
 ) -> Trained:
-    """Train an architecture from scratch, also larger than it was found; leave model, ONNX file and architecture.
+    """Train an architecture, also larger than it was found; leave model, ONNX file and architecture.
 
     Args:
         architecture: as for `describe`.
         data: `name` or `name:argument`, or a data source.
         space_options: such as width and repeats; the space is made again with them.
-        training: fields of the training configuration.
+        training: fields of the training configuration; `recipe` names one of `nasforge.training.RECIPES`.
         data_options: size, classes, limit.
+        teacher: whose mean probabilities take the place of labels: run folders, model files, loaded models, or torch
+            modules that take what the network takes and give logits; several as a list.
+        initial: run folder or model file of the same architecture whose weights are the first; fresh ones without.
         seed: of weights and batches.
         out: a new or empty folder; a new one below `runs` without.
         space: the space, where it was made in Python.
@@ -114,6 +120,8 @@ def train(
         space_options=space_options,
         training=training,
         data_options=data_options,
+        teacher=teacher,
+        initial=initial,
         seed=seed,
         out=out,
         listener=listener,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasforge.errors import UsageError
+from nasforge.run.data import load_source
 from nasforge.run.options import make_space, make_target
-from nasforge.run.setup import load_source
 from nasforge.targets.base import Progress
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def drop_path(x: Tensor, chance: float) -> Tensor:
     return x * (mask.to(x.dtype) / keep)
 
 
-def schedule_drop_path(module: nn.Module, progress: float, final_keep: float, ramp: str = "time+depth") -> None:
+def schedule_drop_path(module: nn.Module, progress: float, final_keep: float, ramp: str = "both") -> None:
     """Set the chance of every path of a network for the next step of its training (ScheduledDropPath).
 
     Args:

@@ -13,7 +13,7 @@ from nasforge.errors import SpaceError, unknown_name_sentence
 from nasforge.space.node import Operator, Types
 from nasforge.space.tensor import TensorType
 
-RAMPS: Final = ("time+depth", "time", "depth")
+RAMPS: Final = ("both", "time", "depth")
 """What the chance to be dropped grows with: the released code's default is both, the paper speaks of time."""
 
 
@@ -40,7 +40,7 @@ class DropPath(Operator):
         return "drop path"
 
 
-def drop_chance(depth: float, progress: float, final_keep: float, ramp: str = "time+depth") -> float:
+def drop_chance(depth: float, progress: float, final_keep: float, ramp: str = "both") -> float:
     """Return the chance that a path is dropped, 1 - keep(l, t) = min(1, t/T) (l+1)/L (1 - final_keep).
 
     Args:

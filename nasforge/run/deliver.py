@@ -80,7 +80,7 @@ class Delivery:
             batch = within[begin : begin + self._plan.retrained]
             for place, finalist in enumerate(batch):
                 self._give_weights(finalist, elapsed, share=1.0 / (len(batch) - place))
-            loss = self._setup.problem.objectives[0].loss
+            loss = self._setup.final_objective.loss
             for finalist in sorted(batch, key=lambda each: loss(each.metrics)):
                 self._write(finalist)
                 self._measure(finalist)
@@ -141,7 +141,7 @@ class Delivery:
         found = evaluate(module, self._setup.source, self._setup.task, "valid")
         judge = judge_of(self._setup)
         found = {f"{name}_valid": value for name, value in found.items()} | (judge(module) if judge else {})
-        rated = {"accuracy_valid", self._setup.problem.objectives[0].metric} & finalist.metrics.keys()
+        rated = {"accuracy_valid", self._setup.problem.objectives[0].metric} & finalist.metrics.keys() & found.keys()
         if finalist.weights == RETRAINED:
             finalist.metrics.update({f"{name}_in_search": finalist.metrics[name] for name in sorted(rated)})
         finalist.metrics.update(found)
@@ -156,10 +156,10 @@ class Delivery:
             config = dataclasses.replace(config, epochs=kept["epochs"])
         elif self._plan.ends_by is not None:
             left = max(1.0, self._plan.ends_by - elapsed()) * share
-            epochs = fitting_epochs(module, setup.source, setup.task, config, left)
+            epochs = fitting_epochs(module, setup.source, setup.task, config, left, setup.teacher)
             config = dataclasses.replace(config, epochs=epochs)
         self._epochs[setup.space.network_id(architecture)] = config.epochs
-        training = Training(module, setup.source, setup.task, config, seed)
+        training = Training(module, setup.source, setup.task, config, seed, teacher=setup.teacher)
         if kept is not None:
             training.load_state(kept["training"])
         if training.step < training.total:

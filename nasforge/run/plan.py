@@ -15,19 +15,22 @@ from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.run.budget import Budget
 from nasforge.run.options import make
 from nasforge.training import TrainConfig
+from nasforge.training.recipe import expanded
 
 QUICK_SHARED_PASSES: Final = 64_000
 QUICK_EVALUATION_PASSES: Final = 2_500
 QUICK_RETRAIN_PASSES: Final = 24_000
 QUICK_EVALUATIONS: Final = 16
 QUICK_LOOKED_UP: Final = 500
+QUICK_SCORED: Final = 100
 SHARED_EPOCHS: Final = 120.0
 EVALUATION_EPOCHS: Final = 5.0
 RETRAIN_EPOCHS: Final = 60.0
 TRAINED_SHARES: Final = (0.0, 0.65)  # of the clock: shared training ends, evaluations end; retraining has the rest
 SHARED_SHARES: Final = (0.5, 0.6)
 SHARED_NO_RETRAIN_SHARES: Final = (0.75, 0.9)
-OWN_KEYS: Final = ("shared_epochs", "evaluation_epochs")
+AMOUNTS: Final = ("shared_epochs", "evaluation_epochs")
+OWN_KEYS: Final = (*AMOUNTS, "recipe", "teacher")
 
 
 @final
@@ -63,19 +66,19 @@ def make_plan(
     *,
     shares_weights: bool,
     retrains: bool,
-    looked_up: bool = False,
+    quick_evaluations: int = QUICK_EVALUATIONS,
 ) -> Plan:
     """Divide a budget.
 
     Args:
         budget: what the run may spend.
-        training: settings that fix an amount: `epochs`, `shared_epochs`, `evaluation_epochs`.
+        training: settings that fix an amount: `epochs` (also of a recipe), `shared_epochs`, `evaluation_epochs`.
         images: in the train split.
         shares_weights: whether the strategy trains shared weights.
         retrains: whether its finalists are trained again.
-        looked_up: whether evaluations are looked up, which takes no time.
+        quick_evaluations: of a quick run without shared weights; more where an evaluation takes no training.
     """
-    quick, seconds = budget.unit == "quick", budget.seconds
+    quick, seconds, training = budget.unit == "quick", budget.seconds, expanded(training)
     shares = TRAINED_SHARES
     if shares_weights:
         shares = SHARED_SHARES if retrains else SHARED_NO_RETRAIN_SHARES
@@ -85,7 +88,7 @@ def make_plan(
     )
     evaluations = budget.evaluations
     if quick and not shares_weights:
-        evaluations = QUICK_LOOKED_UP if looked_up else QUICK_EVALUATIONS
+        evaluations = quick_evaluations
     if budget.epochs is not None:
         shared = budget.epochs
         evaluations = None if shares_weights else max(1, int(budget.epochs / evaluation))
@@ -106,13 +109,13 @@ def training_config(training: Mapping[str, Any], epochs: float | None = None) ->
     """Return the training configuration of the settings.
 
     Args:
-        training: the settings, with those that only the plan reads.
+        training: the settings, with those that only the plan reads; a recipe's fields lie below what is given.
         epochs: in the place of the settings'.
 
     Raises:
-        UsageError: an unknown field; the nearest is named.
+        UsageError: an unknown field or recipe; the nearest is named.
     """
-    fields = {key: value for key, value in training.items() if key not in OWN_KEYS}
+    fields = {key: value for key, value in expanded(training).items() if key not in OWN_KEYS}
     given = fields if epochs is None else {**fields, "epochs": epochs}
     known = {*(part.name for part in dataclasses.fields(TrainConfig)), *OWN_KEYS}
     for key in fields:
@@ -128,7 +131,7 @@ def check_training(training: Mapping[str, Any]) -> None:
     Raises:
         UsageError: an unknown field (the nearest is named), or a value out of its range.
     """
-    for key in (*OWN_KEYS, "epochs"):
+    for key in (*AMOUNTS, "epochs"):
         _epochs(training, key, 1.0)
     training_config(training)
 

@@ -136,7 +136,9 @@ def train_on_ray(
     with connected(engine, workers):
         check_resources(engine)
         checkpoints.tidy()
-        stripped = dataclasses.replace(setup, open_source=setup.source, target=None, predictor=None, table=None)
+        stripped = dataclasses.replace(
+            setup, open_source=setup.source, target=None, predictor=None, table=None, teacher=None
+        )
         work = ray.put(Work(stripped, plan, checkpoints, training.state(), save_every))
         channel = ray.remote(num_cpus=0)(Channel).remote()
         trainer = ray.train.torch.TorchTrainer(

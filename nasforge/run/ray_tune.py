@@ -27,11 +27,13 @@ from nasforge.rng import integer_seed
 from nasforge.run.asking import Asking
 from nasforge.run.atomic import write_text
 from nasforge.run.compatible import check_compatible
+from nasforge.run.data import load_source
 from nasforge.run.local import Job
 from nasforge.run.options import make, make_space, make_strategy
 from nasforge.run.plan import EVALUATION_EPOCHS, training_config
+from nasforge.run.recipe import TEACHER
 from nasforge.run.settings import Plug
-from nasforge.run.setup import check_feasible, load_source
+from nasforge.run.setup import check_feasible
 from nasforge.run.trials import Report, Trials, check_state
 from nasforge.space import SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing
@@ -247,6 +249,8 @@ def trainable(
         UsageError: something asked for does not exist or does not fit.
     """
     source = load_source(data, {}, 0) if isinstance(data, str) else data
+    if (training or {}).get(TEACHER):
+        raise UsageError("training.teacher was given; trials of Ray Tune follow no teacher, train the best with one.")
     config = training_config(training or {}, float((training or {}).get("epochs", EVALUATION_EPOCHS)))
     if isinstance(task, str | Mapping):
         plug = Plug.read(task, "task")
@@ -271,7 +275,7 @@ def train_trial(
     costs = {"params": space.params(architecture), "macs": space.macs(architecture)}
     while work.step < work.total:
         work.run((work.step // work.steps_per_epoch + 1) * work.steps_per_epoch)
-        found = check_finite(evaluate(network, source, task, "valid"))
+        found = check_finite(evaluate(work.judged(), source, task, "valid"))
         figures = {f"{name}_valid": value for name, value in found.items()}
         with tempfile.TemporaryDirectory() as folder:
             torch.save(work.state(), Path(folder) / CHECKPOINT)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from nasforge import registry
 from nasforge.errors import InfeasibleError, UsageError
 from nasforge.evaluate.quantised import INT8_METRIC
 from nasforge.evaluate.tabular import TabularEvaluator
-from nasforge.goals import objective_of
+from nasforge.evaluate.zero_cost import ZeroCostEvaluator
+from nasforge.goals import Objective, objective_of
 from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
 from nasforge.run.compatible import check_compatible
+from nasforge.run.data import load_source as load_source  # where others look for it, too
 from nasforge.run.executors import placed_target
 from nasforge.run.options import check_memory, make, make_space, make_strategy, make_target
-from nasforge.run.plan import check_training
+from nasforge.run.plan import Plan, check_training, make_plan, training_config
 from nasforge.run.progress import Listener
+from nasforge.run.recipe import TEACHER, check_followed, check_places
+from nasforge.run.scoring import check_scores, load_evaluation, quick_evaluations, scorers, with_scores
 from nasforge.run.settings import Settings
-from nasforge.run.table import load_table
+from nasforge.run.teacher import load_teachers
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing
 from nasforge.targets.base import Target
+from nasforge.tasks.classification import Classification
+from nasforge.training import Teachers
 
 PREDICTED: Final = "latency_ms_predicted"
 _SOURCE: Final = ("input_shape", "classes", "split", "sealed", "preprocessing")
@@ -76,13 +81,23 @@ class Setup:
     predictor: Any
     problem: Problem
     strategy: Strategy
+    plan: Plan
     table: TabularEvaluator | None = None
+    teacher: Teachers | None = None
+    scored: ZeroCostEvaluator | None = None
+
+    @property
+    def final_objective(self) -> Objective:
+        """What decides between finalists that were trained: as asked for, where the search went by a score."""
+        return objective_of(self.settings.objective)
 
     @property
     def weights_of_evaluations(self) -> str:
         """Which weights the accuracies of evaluations belong to."""
         if self.table is not None:
             return f"those of {self.settings.evaluation}"
+        if self.scored is not None:
+            return f"none, scored by {self.scored.scorer.name}"
         return INHERITED if self.strategy.evaluator == "shared" else "trained briefly"
 
     def artifact(self, architecture: Architecture) -> Artifact:
@@ -106,9 +121,13 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
     _check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
-    table = None
-    if settings.evaluation is not None:
-        table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
+    teacher = _teacher(settings, space, strategy, source, task, listener)
+    plan, make_scorer = _plan(settings, source, strategy), scorers(settings, space, source, task)
+    check_scores(settings, strategy, make_scorer)
+    table, scored = load_evaluation(settings, space, strategy, make_scorer)
+    if table is not None or scored is not None:
+        costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs")}
+        strategy.setup(with_fidelities(Problem(space, costs=costs), settings, plan, table))  # before time is spent
     _check_counts(space, settings)
     target = given.target or make_target(settings.target.name, settings.target.options)
     _check_objective(settings, strategy, target)
@@ -116,8 +135,9 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     listener.stage("latency", 1.0)
     predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
     listener.note(predictor.source)
-    problem = make_problem(space, settings, predictor.cost)
+    problem = with_fidelities(make_problem(space, settings, predictor.cost), settings, plan, table)
     check_feasible(problem, settings.seed)
+    problem = with_scores(problem, settings, scored, make_scorer, listener)
     strategy.setup(problem)
     return Setup(
         settings=settings,
@@ -130,8 +150,35 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         predictor=predictor,
         problem=problem,
         strategy=strategy,
+        plan=plan,
         table=table,
+        teacher=teacher,
+        scored=scored,
     )
+
+
+def _teacher(
+    settings: Settings, space: SearchSpace, strategy: Strategy, source: Any, task: Any, listener: Listener
+) -> Teachers | None:
+    """Check that the recipe fits the space; return the teachers of the retraining.
+
+    Raises:
+        UsageError: nothing is retrained, or a teacher or the task does not fit.
+    """
+    config, given = training_config(settings.training), settings.training.get(TEACHER)
+    check_places(config, space)
+    check_followed(settings.training, config, given)
+    if given is None:
+        return None
+    asked = f"training.{TEACHER}={given} was given"
+    if not settings.retrain or not getattr(strategy, "retrain", True):
+        raise UsageError(
+            f"{asked}, and nothing is retrained by strategy '{settings.strategy.name}' as asked, so nobody follows it; "
+            "leave it out, and distil with `nasforge train RUN --teacher ...`."
+        )
+    if not isinstance(task, Classification):
+        raise UsageError(f"{asked} for task '{task.name}'; teachers are followed in classification only.")
+    return load_teachers(given, source, listener)
 
 
 def _check_objective(settings: Settings, strategy: Strategy, target: Target) -> None:
@@ -181,14 +228,6 @@ def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def load_source(data: str, options: Mapping[str, Any], seed: int) -> Any:
-    """Load the data set of `name` or `name:argument`."""
-    name, _, argument = data.partition(":")
-    function = registry.load("datasets", name)
-    defaults = {"argument": argument or None, "seed": seed}
-    return make(function, {**defaults, **options}, f"option of data set '{name}'")
-
-
 def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -> Problem:
     """Return the problem a strategy sees: costs by formula, and the predicted latency."""
     costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs", "activation_bytes")}
@@ -202,6 +241,25 @@ def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -
         costs=costs,
         budget=settings.budget.evaluations,
         reference_cost=PREDICTED if latency is not None else "macs",
+    )
+
+
+def with_fidelities(problem: Problem, settings: Settings, plan: Plan, table: TabularEvaluator | None) -> Problem:
+    """Return the problem with what evaluations can spend: what the table has, or epochs up to those of the plan."""
+    if settings.evaluation is None:
+        return replace(problem, full_fidelity=plan.evaluation_epochs, evaluated_by="training")
+    known = (table.fidelities if table is not None else ()) or (1.0,)
+    return replace(problem, fidelities=known, full_fidelity=known[-1], evaluated_by=str(settings.evaluation))
+
+
+def _plan(settings: Settings, source: Any, strategy: Strategy) -> Plan:
+    return make_plan(
+        settings.budget,
+        settings.training,
+        len(source.split("train").labels),
+        shares_weights=isinstance(strategy, WeightSharing),
+        retrains=getattr(strategy, "retrain", True),
+        quick_evaluations=quick_evaluations(settings.evaluation),
     )
 
 

@@ -1,4 +1,4 @@
-"""Training one network alone: finalists of a search, and architectures on their own (`nasforge train`)."""
+"""Training one architecture alone, from fresh weights or from its own (`nasforge train`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+from torch import nn
+
 from nasforge.build import build_network
 from nasforge.errors import UsageError
 from nasforge.rng import integer_seed
 from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
 from nasforge.run.artifact import Artifact
 from nasforge.run.atomic import write_json
+from nasforge.run.data import load_source
 from nasforge.run.export import export_network
 from nasforge.run.folder import RunFolder
 from nasforge.run.load import FILE as MODEL_FILE
@@ -22,10 +25,14 @@ from nasforge.run.load import save_model
 from nasforge.run.options import check_memory, make_space
 from nasforge.run.plan import RETRAIN_EPOCHS, check_training, training_config
 from nasforge.run.progress import Listener, Silent
+from nasforge.run.recipe import TEACHER, check_followed, check_places
 from nasforge.run.settings import Plug
-from nasforge.run.setup import Given, load_source
+from nasforge.run.setup import Given
+from nasforge.run.teacher import TRAINING_FILE, GivenTeachers, Lesson, load_known
+from nasforge.tasks import DataSource
 from nasforge.tasks.classification import Classification
 from nasforge.training import evaluate, train
+from nasforge.training.recipe import expanded
 
 
 @final
@@ -48,11 +55,13 @@ def train_architecture(
     space_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
+    teacher: GivenTeachers | None = None,
+    initial: str | Path | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     listener: Listener | None = None,
 ) -> Trained:
-    """Train an architecture from scratch on a data set and write model, ONNX file and architecture.
+    """Train an architecture on a data set and write model, ONNX file and architecture.
 
     The space is made again for the data's shape and classes and for `space_options`, so an architecture found
     small can be trained large.
@@ -61,8 +70,10 @@ def train_architecture(
         found: the architecture and the space it was found in.
         data: `name` or `name:argument`, or a data source.
         space_options: such as width and repeats.
-        training: fields of the training configuration.
+        training: fields of the training configuration, and `recipe` and `teacher`.
         data_options: size, classes, limit.
+        teacher: whose mean probabilities take the place of labels: run folders, model files, loaded models or modules.
+        initial: run folder or model file of the same architecture whose weights are the first; fresh ones without.
         seed: of weights and batches.
         out: a new or empty folder.
         listener: hears of progress.
@@ -70,35 +81,73 @@ def train_architecture(
     Raises:
         UsageError: something asked for does not exist or does not fit.
     """
-    heard, settings = listener or Silent(), dict(training or {})
+    heard, settings = listener or Silent(), expanded(training or {})
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UsageError(f"seed was given {seed!r}; expected a whole number of at least 0.")
+    followed = settings.get(TEACHER) if teacher is None else teacher
     check_training(settings)
     RunFolder.check(out)
     config = training_config(settings, float(settings.get("epochs") or RETRAIN_EPOCHS))
+    check_followed(settings, config, followed)
     given = Given(source=None if isinstance(data, str) else data)
     source = given.source or load_source(data, data_options or {}, seed)
     artifact = refit(found, source.input_shape, len(source.classes), space_options or {})
+    check_places(config, artifact.space)
     check_memory([("the network", artifact.space.params(artifact.architecture))])
+    lesson = Lesson.of(followed, source, heard)
+    module = build_network(artifact.space.lower(artifact.architecture), seed=integer_seed(seed, "weights"))
+    if initial is not None:
+        begin_with(module, initial, artifact, source, heard)
     with RunFolder.create(out, f"train-{artifact.space.name}") as folder:
-        module = build_network(artifact.space.lower(artifact.architecture), seed=integer_seed(seed, "weights"))
+        lesson.compare(module if initial is not None else None, "before its training", heard)
         heard.stage("training", 1.0)
-        task = Classification()
-        train(module, source.sealed(), task, config, seed, hear(heard))
-        metrics = {
-            "accuracy_valid": evaluate(module, source, task, "valid")["accuracy"],
-            "accuracy": evaluate(module, source, task, "test")["accuracy"],
-            "params": artifact.space.params(artifact.architecture),
-            "macs": artifact.space.macs(artifact.architecture),
-        }
+        train(module, source.sealed(), Classification(), config, seed, hear(heard), teacher=lesson.teachers)
+        metrics = _metrics(module, source, artifact)
+        lesson.compare(module, "now", heard)
         save_model(folder.file(MODEL_FILE), module, artifact, source.classes, source.preprocessing)
         export_network(module, artifact, source, folder.file("model.onnx"))
         write_json(folder.file(ARCHITECTURE_FILE), artifact.to_json())
-        write_json(
-            folder.file("training.json"),
-            {"data": source.name, "seed": seed, "config": dataclasses.asdict(config), "metrics": metrics},
-        )
+        said = {
+            "data": data if isinstance(data, str) else source.name,
+            "data_options": dict(data_options or {}),
+            "seed": seed,
+            "config": dataclasses.asdict(config),
+            "recipe": (training or {}).get("recipe"),
+            "teacher": lesson.to_json(),
+            "initial": None if initial is None else str(initial),
+            "metrics": metrics,
+        }
+        write_json(folder.file(TRAINING_FILE), said)
         return Trained(folder.path, metrics)
+
+
+def _metrics(module: nn.Module, source: DataSource, artifact: Artifact) -> dict[str, float]:
+    """Return how good a trained network is; the one place of `nasforge train` that opens the test split."""
+    valid, test = (evaluate(module, source, Classification(), split) for split in ("valid", "test"))
+    return {
+        **{f"{name}_valid": value for name, value in valid.items()},
+        **test,
+        "params": artifact.space.params(artifact.architecture),
+        "macs": artifact.space.macs(artifact.architecture),
+    }
+
+
+def begin_with(module: nn.Module, path: str | Path, artifact: Artifact, source: DataSource, listener: Listener) -> None:
+    """Give a network the weights of another training of the same architecture.
+
+    Raises:
+        UsageError: it is of another architecture, of other classes or images, or has learnt from the test split.
+    """
+    model = load_known(path, source, "the network to begin with", listener)
+    own, other = (each.space.network_id(each.architecture) for each in (artifact, model.artifact))
+    if own != other:
+        raise UsageError(
+            f"'{path}' holds another network ({other}) than the one to be trained ({own}); give a run of the same "
+            "architecture and width, or leave --from out."
+        )
+    if model.preprocessing != source.preprocessing:
+        listener.note(f"the images of '{path}' were normalised a little differently; its weights are used as they are.")
+    module.load_state_dict(model.module.state_dict())
 
 
 def hear(listener: Listener, step: int = 0, part: str = "retraining") -> Callable[[float, Mapping[str, float]], None]:

@@ -1,20 +1,24 @@
 """Training of networks and supernets."""
 
 from nasforge.training.config import TrainConfig
-from nasforge.training.distillation import soft_cross_entropy
+from nasforge.training.distillation import Teachers, soft_cross_entropy, soft_targets
 from nasforge.training.ema import EMATwin
 from nasforge.training.loop import Training, TrainReport, evaluate, train
 from nasforge.training.meter import Meter
 from nasforge.training.optimiser import make_sgd
+from nasforge.training.recipe import RECIPES
 
 __all__ = [
+    "RECIPES",
     "EMATwin",
     "Meter",
+    "Teachers",
     "TrainConfig",
     "TrainReport",
     "Training",
     "evaluate",
     "make_sgd",
     "soft_cross_entropy",
+    "soft_targets",
     "train",
 ]

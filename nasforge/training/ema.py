@@ -9,6 +9,17 @@ import torch
 from torch import nn
 
 
+def warmed_up(decay: float, step: int) -> float:
+    """Return the decay of step number `step`, counted from 0: min(decay, (1 + step) / (10 + step)).
+
+    As TensorFlow's average does where it knows the step: without it a short training would keep its first weights.
+
+    >>> [round(warmed_up(0.9, step), 3) for step in (0, 10, 1000)]
+    [0.1, 0.55, 0.9]
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
 @final
 class EMATwin:
     """A copy of a module that follows it: twin <- decay x twin + (1 - decay) x module; buffers are copied."""
@@ -21,10 +32,10 @@ class EMATwin:
             parameter.requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Take one step towards the module."""
+    def update(self, module: nn.Module, decay: float | None = None) -> None:
+        """Take one step towards the module, with the twin's decay or, where it warms up, another."""
         own: list[torch.Tensor] = list(self.module.parameters())
         other: list[torch.Tensor] = list(module.parameters())
-        torch._foreach_lerp_(own, other, 1.0 - self.decay)
+        torch._foreach_lerp_(own, other, 1.0 - (self.decay if decay is None else decay))
         for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)

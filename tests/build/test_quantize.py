@@ -17,8 +17,8 @@ from nasforge.build.onnx_export import metadata_of
 from nasforge.build.quantize import inspect_quantised, quantise, quantise_for_timing, rewrite_pooling
 from nasforge.errors import EvaluationError
 from nasforge.registry import installed, load
+from nasforge.run.data import load_source
 from nasforge.run.export import export_int8
-from nasforge.run.setup import load_source
 from nasforge.tasks.classification import Classification
 from nasforge.training import TrainConfig, evaluate, train
 

@@ -17,7 +17,7 @@ PROGRESS = st.floats(0.0, 1.0)
 PLACES = st.integers(1, 30).flatmap(lambda count: st.tuples(st.integers(0, count - 1), st.just(count)))
 
 
-def keep(place, places, final, progress, ramp="time+depth"):
+def keep(place, places, final, progress, ramp="both"):
     return 1 - drop_chance((place + 1) / places, progress, final, ramp)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from nasforge import registry
 from nasforge.evaluate.published.source import Columns, counts, known_dataset, read_columns, shares, tabulated
@@ -34,14 +35,24 @@ def nb201(dataset: str = "cifar10") -> TabularEvaluator:
     known = sorted(name.partition("__")[2] for name in columns if name.startswith("test_acc__"))
     known_dataset("nb201", dataset, known)
     space: SearchSpace = registry.load("spaces", "nb201")(classes=CLASSES.get(dataset, 10))
-    labels = space.choices[0].labels
-    rows = np.asarray([labels.index(str(name)) for name in columns["ops_names"]])[columns["ops"]]
+    rows = decisions_of(columns, space.choices[0].labels)
     formulas = counts(space, rows)
     tables = {
         epochs: tabulated(rows, {**formulas, **_measured(columns, {key: f"{at[key]}__{dataset}" for key in at})})
         for epochs, at in COLUMNS.items()
     }
     return TabularEvaluator(space, tables[200.0], tables)
+
+
+def decisions_of(columns: Columns, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the decisions of the file's rows, shape (15625, 6), which all files of the benchmark share.
+
+    Args:
+        columns: of the file, `ops` and `ops_names` among them.
+        labels: of the space's operations.
+    """
+    options: npt.NDArray[np.int64] = np.asarray([labels.index(str(name)) for name in columns["ops_names"]])
+    return options[columns["ops"]]
 
 
 def _measured(columns: Columns, names: Mapping[str, str]) -> dict[str, list[Value]]:
