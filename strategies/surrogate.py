@@ -63,7 +63,7 @@ class Surrogate(Strategy):
     parents: int = 10
     candidates: int = 400
     scored: int = 100
-    refit: float = 1.2
+    refit: float = 1.3
     clip: float = 2.0
     most: int = 500
     tries: int = 200

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Final, final
 
@@ -65,12 +66,20 @@ class Distances:
         extras = squared_distances(first.extras, second.extras) / count if count else None
         return cls(squared_distances(first.decisions, second.decisions), extras)
 
+    @cached_property
+    def _beside(self) -> Rows | None:
+        """The part of the covariances that all members have in common."""
+        return None if self.extras is None else np.exp(-0.5 * self.extras)
+
     def kernel(self, setting: Setting, scale: float) -> Rows:
         """Return the covariances: (1 - share) exp(-d / (length scale)) + share exp(-extras / 2), 1 at distance 0."""
-        near = np.exp(self.decisions / (-setting.length * scale))
-        if self.extras is None or setting.share == 0:
+        near = np.asarray(self.decisions / (-setting.length * scale))
+        np.exp(near, out=near)
+        if self._beside is None or setting.share == 0:
             return near
-        return np.asarray((1.0 - setting.share) * near + setting.share * np.exp(-0.5 * self.extras))
+        near *= 1.0 - setting.share
+        near += setting.share * self._beside
+        return near
 
 
 @final
@@ -92,9 +101,9 @@ class Posterior:
         self.points, self.setting, self.scale = points, setting, scale
         distances = distances or Distances.between(points, points)
         covariance = distances.kernel(setting, scale)
-        self._factor = cholesky(
-            covariance + (setting.noise + _JITTER) * np.eye(len(points)), lower=True, check_finite=False
-        )
+        noisy = covariance.copy()
+        noisy.flat[:: len(points) + 1] += setting.noise + _JITTER
+        self._factor = cholesky(noisy, lower=True, overwrite_a=True, check_finite=False)
         right = np.stack([np.ones(len(points)), targets], axis=1)
         ones, white = solve_triangular(self._factor, right, lower=True, check_finite=False).T
         self.mean = float(ones @ white / (ones @ ones))
