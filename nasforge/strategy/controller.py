@@ -102,8 +102,8 @@ class Policy:
     def _next(self, x: Floats, hidden: Floats, cell: Floats) -> tuple[Floats, Floats]:
         gates = x + self.recurrent @ hidden
         units = len(hidden)
-        opened: Floats = 1.0 / (1.0 + np.exp(-gates))
-        kept: Floats = opened[units : 2 * units] * cell + opened[:units] * np.tanh(gates[2 * units : 3 * units])
+        opened = 1.0 / (1.0 + np.exp(-gates))
+        kept = opened[units : 2 * units] * cell + opened[:units] * np.tanh(gates[2 * units : 3 * units])
         return opened[3 * units :] * np.tanh(kept), kept
 
     def _logs(self, start: int, options: tuple[int, ...], hidden: Floats) -> Floats:
