@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from nasforge.space import Architecture, SearchSpace
 
 Heads = Literal["kind", "choice"]
 HEADS: Final = ("kind", "choice")
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[Any]
 
 
 @final
