@@ -12,6 +12,7 @@ leaves, tau of two training seeds at the small scale.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,7 @@ TOP = 5
 RESAMPLES = 5000
 
 
+@functools.cache
 def source_of(data: str) -> DataSource:
     if data == "fractals":
         return load_source(data, {"classes": 10, "size": 16, "limit": 2000, "test_images": TEST_IMAGES}, 0)
@@ -102,17 +104,18 @@ def kendall(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=int, default=CELLS, help="only so many of the pairs of cells")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
-    cells, small, large = CELLS, SMALL, LARGE
+    cells, small, large = given.cells, SMALL, LARGE
     if given.quick:
         cells, small, large = 3, {**SMALL, "steps": 2}, {**LARGE, "steps": 2}
     space, rng = space_of(small, source_of(small["data"])), generator(0, "cells")
     drawn = [list(space.sample(rng).decisions) for _ in range(cells)]
     at_small = [measured(small, each, 0) for each in drawn]
-    again = [measured(small, each, 1) for each in drawn]
     at_large = [measured(large, each, 0) for each in drawn]
+    again = [measured(small, each, 1) for each in drawn]
     report(drawn, at_small, again, at_large, quick=given.quick)
 
 

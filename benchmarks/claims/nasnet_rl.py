@@ -39,8 +39,8 @@ from nasforge.training.processor import prepare_processor
 SEEDS = (3, 4, 5)
 PRESETS = ("quick", "paper")
 SAMPLES = 2000
-CHILDREN = 150
-RANDOM = 150
+CHILDREN = 120
+RANDOM = 120
 LAST = 100
 TOP = 25
 BLOCKS = 3
@@ -102,7 +102,8 @@ def real(seeds: tuple[int, ...], children: int, steps: int) -> tuple[list[dict[s
     space, per_epoch = space_of(source), len(source.split("train").labels) // BATCH
     config = TrainConfig(epochs=steps / per_epoch, batch_size=BATCH, lr=LR)
     evaluator = TrainedEvaluator(space, Classification(), source, config)
-    found = []
+    rng, found = generator(0, "random children"), []
+    others = [child(evaluator, space, space.sample(rng), steps) for _ in range(min(RANDOM, children))]
     for seed in seeds:
         strategy = registry.load("strategies", "nasnet_rl")()
         strategy.setup(Problem(space))
@@ -113,8 +114,7 @@ def real(seeds: tuple[int, ...], children: int, steps: int) -> tuple[list[dict[s
             networks.add(space.network_id(proposal.architecture))
             strategy.tell([Evaluation(number, proposal.architecture, {"accuracy_valid": rewards[-1]})])
         found.append({"seed": seed, "rewards": rewards, "networks": len(networks)})
-    rng = generator(0, "random children")
-    return found, [child(evaluator, space, space.sample(rng), steps) for _ in range(min(RANDOM, children))]
+    return found, others
 
 
 def compared(rewards: list[float], others: list[float]) -> dict[str, float]:
@@ -139,10 +139,11 @@ def compared(rewards: list[float], others: list[float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
-    seeds, samples, children, steps = SEEDS, SAMPLES, CHILDREN, STEPS
+    seeds, samples, children, steps = SEEDS[: given.seeds], SAMPLES, CHILDREN, STEPS
     if given.quick:
         seeds, samples, children, steps = (0,), 40, 12, 2
     ending = "_quick" if given.quick else ""
