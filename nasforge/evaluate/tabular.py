@@ -54,15 +54,18 @@ class TabularEvaluator:
             EvaluationError: the architecture, one of its metrics or the fidelity is not in the table.
             ArchitectureError: the architecture is of another space.
         """
-        described = self.space.describe(self.space.validated(architecture))
-        row = self._at(fidelity).get(architecture.decisions)
+        row = self._at(fidelity).get(self.space.validated(architecture).decisions)
         if row is None:
-            raise EvaluationError(f"the table of space '{self.space.name}' has no architecture {described}.")
+            raise self._lacking("architecture", architecture)
         metrics = {name: _pick(value, seed) for name, value in row.items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise EvaluationError(f"the table of space '{self.space.name}' has no {name} of {described}.")
+                raise self._lacking(f"{name} of", architecture)
         return metrics
+
+    def _lacking(self, what: str, architecture: Architecture) -> EvaluationError:
+        described = self.space.describe(architecture)
+        return EvaluationError(f"the table of space '{self.space.name}' has no {what} {described}.")
 
     def _at(self, fidelity: float | None) -> Table:
         if fidelity is None:
