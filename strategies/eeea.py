@@ -46,7 +46,7 @@ class Constants:
 
 
 PRESETS: Final = {
-    "quick": Constants(20, 0.5, 0.1, 0.1, "swap", "redraw", ("params",), 0),
+    "quick": Constants(20, 0.5, 0.5, 0.1, "swap", "redraw", (), 0),
     "released": Constants(40, 0.1, 0.1, 0.1, "copy", "score_zero", ("params",), 30),
     "paper": Constants(40, 0.1, 0.1, 0.1, "swap", "allow", ("params", "macs"), 30),
 }
@@ -57,14 +57,15 @@ PRESETS: Final = {
 class EEEA(Strategy):
     """Multi-objective evolution of which the first population, and by choice every child, is below a size.
 
-    The problem's objectives decide, and where it has one only, costs beside it: parameters, with `preset=paper`
-    parameters and MACs. Fronts and crowding are those of NSGA-II in every preset. Genes are an operation with the state
+    The problem's objectives decide. Where it has one only, the article's presets join costs to it: parameters, with
+    `preset=paper` parameters and MACs; `quick` does what it was asked for. Fronts and crowding are those of NSGA-II in every preset. Genes are an operation with the state
     that it reads where a space has such pairs, and single decisions elsewhere. With several evaluations at a time, a
     late child counts in the generation in which it is told.
 
     Attributes:
-        preset: `quick`, for budgets of some hundred evaluations; `released`, as the article's code: 4 parents of 40,
-            error and parameters; or `paper`: error, parameters and MACs.
+        preset: `quick`, for budgets of some hundred evaluations (constants chosen on the CIFAR-100 table of
+            NAS-Bench-201); `released`, as the article's code: 4 parents of 40, error and parameters; or `paper`: error,
+            parameters and MACs.
         beta: threshold of the early exit in millions of parameters (10^6), which must be less; 0 for none.
         large: the network in which parameters are counted: options of the searched space, such as {layers: 20,
             channels: 36}, or a space of the same decisions; the searched network itself without.
