@@ -15,13 +15,14 @@ from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr
+from scipy.stats import rankdata
 
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
 from nasforge.strategy.features import Features
-from nasforge.strategy.gaussian import Points, Posterior, Setting, likeliest, scale_of
+from nasforge.strategy.gaussian import Distances, Points, Posterior, Setting, fitted, likeliest
 
 Rows = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float64]
@@ -62,7 +63,7 @@ class Surrogate(Strategy):
     parents: int = 10
     candidates: int = 400
     scored: int = 100
-    refit: float = 1.2
+    refit: float = 1.3
     clip: float = 2.0
     most: int = 500
     tries: int = 200
@@ -111,7 +112,6 @@ class Surrogate(Strategy):
                 break
             self._known.add(found.decisions)
             self._waiting[found.decisions] = None
-            self._features.keep(np.asarray([found.decisions], dtype=np.int16))
             proposals.append(Proposal(found))
         return proposals
 
@@ -135,17 +135,19 @@ class Surrogate(Strategy):
         if len(self._losses) < 2:
             return self._unknown(rng)
         rows, targets = self._data(rng)
-        rows, targets, members = self._fit(rows, targets)
+        reference = self._features.kept(rows)
+        rows, points, members = self._fit(rows, targets, reference)
         best_first = np.argsort(-_mean([each.fitted for each in members], members), kind="stable")
         candidates = self._candidates(rows[best_first[: self.parents]], rng)
         if not len(candidates):
             return self._unknown(rng)
-        points = self._features.points(candidates, np.asarray(self._rows, dtype=np.int16))
+        seen = self._features.points(candidates, reference)
         if self.acquisition == "thompson":
             member = members[rng.choice(len(members), p=[each.setting.weight for each in members])]
-            worth = member.sample(points, rng)
+            worth = member.sample(seen, rng)
         else:
-            worth = _mean([_expected_improvement(each, points) for each in members], members)
+            distances = Distances.between(seen, points)
+            worth = _mean([_expected_improvement(each, seen, distances) for each in members], members)
         return self.problem.space.from_decisions(candidates[int(worth.argmax())])
 
     def _unknown(self, rng: np.random.Generator) -> Architecture | None:
@@ -184,21 +186,19 @@ class Surrogate(Strategy):
             rows, targets = rows[kept], targets[kept]
         return rows, targets
 
-    def _fit(self, rows: Rows, targets: Floats) -> tuple[Rows, Floats, list[Posterior]]:
+    def _fit(self, rows: Rows, targets: Floats, reference: Floats) -> tuple[Rows, Points, list[Posterior]]:
         """Return data and members; what is under way counts as evaluated with the value expected of it."""
-        reference = np.asarray(self._rows, dtype=np.int16)
         points = self._features.points(rows, reference)
         if not self._settings or len(self._losses) >= self.refit * self._fitted:
             self._settings, self._fitted = likeliest(points, targets, self.ensemble), len(self._losses)
-        scale = scale_of(points)
-        members = [Posterior(points, targets, setting, scale) for setting in self._settings]
+        members = fitted(points, targets, self._settings)
         waiting = np.asarray(list(self._waiting), dtype=np.int16).reshape(-1, rows.shape[1])
         if not len(waiting):
-            return rows, targets, members
+            return rows, points, members
         expected = _mean([each.predict(self._features.points(waiting, reference))[0] for each in members], members)
-        rows, targets = np.concatenate([rows, waiting]), np.concatenate([targets, expected])
+        rows = np.concatenate([rows, waiting])
         points = self._features.points(rows, reference)
-        return rows, targets, [Posterior(points, targets, setting, scale) for setting in self._settings]
+        return rows, points, fitted(points, np.concatenate([targets, expected]), self._settings)
 
     # Results
 
@@ -214,11 +214,11 @@ class Surrogate(Strategy):
             )
 
 
-def _expected_improvement(member: Posterior, points: Points) -> Floats:
+def _expected_improvement(member: Posterior, points: Points, distances: Distances) -> Floats:
     """Return E[max(f - best, 0)], where best is the highest mean at what was evaluated, (m,)."""
-    means, deviations = member.predict(points)
+    means, deviations = member.predict(points, distances)
     gap = (means - member.fitted.max()) / deviations
-    return np.asarray(deviations * (gap * norm.cdf(gap) + norm.pdf(gap)))
+    return np.asarray(deviations * (gap * ndtr(gap) + np.exp(-0.5 * gap**2) / math.sqrt(2 * math.pi)))
 
 
 def _mean(values: Sequence[Floats], members: Sequence[Posterior]) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from nasforge.space import Choice, SearchSpace
 
 Rows = npt.NDArray[np.float64]
+ORDERED: Final = frozenset({"attribute", "depth"})
+"""Kinds of choice of which numbers are quantities; elsewhere they only count candidates."""
 
 
 @final
@@ -45,7 +47,7 @@ class Embedding:
 
 def _block(read: Choice) -> Rows:
     count = len(read.options)
-    if count > 2 and _in_order(read.options):
+    if count > 2 and read.kind in ORDERED and _in_order(read.options):
         bits = np.tri(count, count - 1, -1) / np.sqrt(count - 1)
         active = np.full((count, 1), np.sqrt(0.5))
         return np.concatenate([np.concatenate([bits, active], axis=1), np.zeros((1, count))])
@@ -62,5 +64,7 @@ def _in_order(options: tuple[Any, ...]) -> bool:
 
 def squared_distances(first: Rows, second: Rows) -> Rows:
     """Return the squared Euclidean distances, (n, m), of points (n, d) and (m, d)."""
-    lengths = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
-    return np.asarray(np.maximum(lengths - 2.0 * (first @ second.T), 0.0))
+    squared = first @ (-2.0 * second.T)
+    squared += np.einsum("ij,ij->i", first, first)[:, None]
+    squared += np.einsum("ij,ij->i", second, second)
+    return np.asarray(np.maximum(squared, 0.0, out=squared))

@@ -37,15 +37,19 @@ class Features:
     def _embedding(self) -> Embedding:
         return Embedding(self.problem.space)
 
-    def points(self, rows: Rows, reference: Rows) -> Points:
+    def points(self, rows: Rows, reference: Floats) -> Points:
         """Return rows as points; known figures are standardised by those of the reference, constant ones are 0.
 
         A score that is NaN counts as the lowest of the reference.
+
+        Args:
+            rows: (n, choices).
+            reference: figures of what was evaluated, (m, figures).
         """
-        figures, known = self.figures(rows), self.figures(reference)
-        lowest = np.min(np.where(np.isnan(known), np.inf, known), axis=0, initial=np.inf)
+        figures = self.figures(rows)
+        lowest = np.min(np.where(np.isnan(reference), np.inf, reference), axis=0, initial=np.inf)
         lowest = np.where(np.isfinite(lowest), lowest, 0.0)
-        figures, known = (np.where(np.isnan(each), lowest, each) for each in (figures, known))
+        figures, known = (np.where(np.isnan(each), lowest, each) for each in (figures, reference))
         spread = known.std(axis=0)
         scaled = np.where(spread > 0, (figures - known.mean(axis=0)) / np.where(spread > 0, spread, 1.0), 0.0)
         return Points(self._embedding(rows), np.clip(scaled, -10.0, 10.0))
@@ -53,25 +57,27 @@ class Features:
     def figures(self, rows: Rows) -> Floats:
         """Return the logarithm of 1 + each cost, then the scores, (n, figures)."""
         found = [self._kept.get(row) for row in map(tuple, rows.tolist())]
-        missing = [place for place, figures in enumerate(found) if figures is None]
+        missing = np.asarray([figures is None for figures in found], dtype=bool)
         whole = np.zeros((len(rows), len(self.problem.costs) + len(self.problem.scores)))
-        if missing:
+        if missing.any():
             whole[missing] = self._computed(rows[missing])
-        for place, figures in enumerate(found):
-            if figures is not None:
-                whole[place] = figures
+        if not missing.all():
+            whole[~missing] = [figures for figures in found if figures is not None]
         return whole
 
-    def keep(self, rows: Rows) -> None:
-        """Remember the figures of rows that will be asked for again."""
-        for row, figures in zip(map(tuple, rows.tolist()), self.figures(rows), strict=True):
-            self._kept[row] = figures
+    def kept(self, rows: Rows) -> Floats:
+        """Return the figures, and remember them for the next time."""
+        figures = self.figures(rows)
+        self._kept.update(zip(map(tuple, rows.tolist()), figures, strict=True))
+        return figures
 
     def scores(self, rows: Rows) -> Floats:
         """Return the zero-cost scores, (n, scores), of which more is better; infinite ones are NaN."""
+        if not self.problem.scores:
+            return np.zeros((len(rows), 0))
         architectures = [self.problem.space.from_decisions(row) for row in rows]
         columns = [np.asarray(score(architectures), dtype=float) for score in self.problem.scores.values()]
-        whole = np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
+        whole = np.stack(columns, axis=1)
         return np.where(np.isfinite(whole), whole, np.nan)
 
     def _computed(self, rows: Rows) -> Floats:

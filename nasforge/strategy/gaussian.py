@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Final, final
 
@@ -65,12 +66,20 @@ class Distances:
         extras = squared_distances(first.extras, second.extras) / count if count else None
         return cls(squared_distances(first.decisions, second.decisions), extras)
 
+    @cached_property
+    def _beside(self) -> Rows | None:
+        """The part of the covariances that all members have in common."""
+        return None if self.extras is None else np.exp(-0.5 * self.extras)
+
     def kernel(self, setting: Setting, scale: float) -> Rows:
         """Return the covariances: (1 - share) exp(-d / (length scale)) + share exp(-extras / 2), 1 at distance 0."""
-        near = np.exp(self.decisions / (-setting.length * scale))
-        if self.extras is None or setting.share == 0:
+        near = np.asarray(self.decisions / (-setting.length * scale))
+        np.exp(near, out=near)
+        if self._beside is None or setting.share == 0:
             return near
-        return np.asarray((1.0 - setting.share) * near + setting.share * np.exp(-0.5 * self.extras))
+        near *= 1.0 - setting.share
+        near += setting.share * self._beside
+        return near
 
 
 @final
@@ -92,13 +101,15 @@ class Posterior:
         self.points, self.setting, self.scale = points, setting, scale
         distances = distances or Distances.between(points, points)
         covariance = distances.kernel(setting, scale)
-        self._factor = cholesky(covariance + (setting.noise + _JITTER) * np.eye(len(points)), lower=True)
-        ones = solve_triangular(self._factor, np.ones(len(points)), lower=True)
-        white = solve_triangular(self._factor, targets, lower=True)
+        noisy = covariance.copy()
+        noisy.flat[:: len(points) + 1] += setting.noise + _JITTER
+        self._factor = cholesky(noisy, lower=True, overwrite_a=True, check_finite=False)
+        right = np.stack([np.ones(len(points)), targets], axis=1)
+        ones, white = solve_triangular(self._factor, right, lower=True, check_finite=False).T
         self.mean = float(ones @ white / (ones @ ones))
         rest = white - self.mean * ones
         self.variance = max(float(rest @ rest) / len(points), 1e-12)
-        self._weights = cho_solve((self._factor, True), targets - self.mean)
+        self._weights = cho_solve((self._factor, True), targets - self.mean, check_finite=False)
         self.fitted = np.asarray(self.mean + covariance @ self._weights)
 
     @property
@@ -109,14 +120,14 @@ class Posterior:
     def predict(self, points: Points, distances: Distances | None = None) -> tuple[Rows, Rows]:
         """Return means and standard deviations of what is behind the noise, (m,) each."""
         cross = (distances or Distances.between(points, self.points)).kernel(self.setting, self.scale)
-        explained = solve_triangular(self._factor, cross.T, lower=True)
-        spread = np.maximum(1.0 - (explained**2).sum(axis=0), 1e-12)
+        explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
+        spread = np.maximum(1.0 - np.einsum("ij,ij->j", explained, explained), 1e-12)
         return np.asarray(self.mean + cross @ self._weights), np.sqrt(self.variance * spread)
 
     def sample(self, points: Points, rng: np.random.Generator) -> Rows:
         """Draw a function from the posterior, at m points together, (m,)."""
         cross = Distances.between(points, self.points).kernel(self.setting, self.scale)
-        explained = solve_triangular(self._factor, cross.T, lower=True)
+        explained = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         joint = Distances.between(points, points).kernel(self.setting, self.scale) - explained.T @ explained
         root = cholesky(joint + 1e-6 * np.eye(len(points)), lower=True)
         drawn = root @ rng.standard_normal(len(points))
@@ -127,6 +138,12 @@ def scale_of(points: Points) -> float:
     """Return the mean squared distance of different points, which length scales multiply."""
     squared = squared_distances(points.decisions, points.decisions)
     return max(float(squared.sum()) / max(len(points) * (len(points) - 1), 1), 1e-6)
+
+
+def fitted(points: Points, targets: Rows, settings: Sequence[Setting]) -> list[Posterior]:
+    """Return the members of an ensemble, conditioned on data: n points and targets, (n,)."""
+    distances, scale = Distances.between(points, points), scale_of(points)
+    return [Posterior(points, targets, setting, scale, distances) for setting in settings]
 
 
 def likeliest(points: Points, targets: Rows, size: int) -> tuple[Setting, ...]:
