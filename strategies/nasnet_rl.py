@@ -43,7 +43,7 @@ class Constants:
 
 
 PRESETS: Final[Mapping[str, Constants]] = {
-    "quick": Constants(10, lr=0.01, entropy=0.01, decay=0.9, scale="deviation", heads="choice", redraws=20),
+    "quick": Constants(10, 8, 0.003, 0.05, decay=0.9, scale="deviation", heads="choice", redraws=20),
     "paper": Constants(),
 }
 SCALES: Final = ("none", "deviation")

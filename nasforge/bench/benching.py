@@ -14,12 +14,13 @@ from typing import Any, Final, final
 
 from nasforge.bench.bench_folder import DOCUMENT, PAGE, BenchFolder
 from nasforge.bench.contestant import Contestant, Given, contestants_of
-from nasforge.bench.result import BenchResult
+from nasforge.bench.result import BenchResult, SuiteResult
 from nasforge.bench.running import Plan, Task, run_all
 from nasforge.bench.scoring import Scoring, Searches
 from nasforge.bench.searching import Allowance, Contest
 from nasforge.bench.suites import Suite
-from nasforge.bench.suites.named import make_suite
+from nasforge.bench.suites.named import label_of, make_suite
+from nasforge.bench.trace import Trace
 from nasforge.errors import UsageError
 from nasforge.run.atomic import write_json
 from nasforge.run.progress import Listener, Silent
@@ -86,43 +87,61 @@ def bench(
     contestants = contestants_of(strategies, notes)
     contests = _contests(suites, objectives)
     _check(contests, contestants, allowance)
+    order = Order(contests, contestants, numbers, allowance, scoring, tuple(notes))
+    written = Command(suites, strategies, evaluations, seeds, budgets, seconds, objectives, confidence)
     told = listener or Silent()
     with BenchFolder(out) as folder:
-        written = Command(suites, strategies, evaluations, seeds, budgets, seconds, objectives, confidence)
         command = written.text(folder.path, workers)
         told.opened(folder.path)
-        plan = Plan(contests, contestants, numbers, allowance, folder.tasks)
-        total = len(plan.all())
-        told.stage("searches", float(total))
         try:
-            traces = run_all(plan, processes, lambda done: told.progress(done, {}))
+            return order.carried_out(folder, command, processes, told)
         except KeyboardInterrupt:
             raise BenchInterrupted(command) from None
-        told.stage("figures", float(len(contests)))
-        found = []
-        for place, contest in enumerate(contests):
-            searches = [
-                Searches(each, {seed: traces[Task(place, at, seed)] for seed in numbers})
-                for at, each in enumerate(contestants)
-            ]
-            found.append(scoring.suite(contest, searches))
-            told.progress(place + 1.0, {})
+
+
+@final
+@dataclass(frozen=True)
+class Order:
+    """A bench that can be carried out."""
+
+    contests: tuple[Contest, ...]
+    contestants: tuple[Contestant, ...]
+    seeds: tuple[int, ...]
+    allowance: Allowance
+    scoring: Scoring
+    notes: tuple[str, ...]
+
+    def carried_out(self, folder: BenchFolder, command: str, workers: int, told: Listener) -> BenchResult:
+        """Search, sum up, and write document and page."""
+        plan = Plan(self.contests, self.contestants, self.seeds, self.allowance, folder.tasks)
+        told.stage("searches", float(len(plan.all())))
+        traces = run_all(plan, workers, lambda done: told.progress(done, {}))
+        told.stage("figures", float(len(self.contests)))
         result = BenchResult(
             folder=folder.path,
-            suites=tuple(found),
-            seeds=numbers,
-            evaluations=allowance.evaluations,
-            seconds=allowance.seconds,
-            budgets=scoring.evaluations,
-            second_budgets=scoring.seconds,
-            confidence=scoring.confidence,
+            suites=tuple(self._suite(place, traces, told) for place in range(len(self.contests))),
+            seeds=self.seeds,
+            evaluations=self.allowance.evaluations,
+            seconds=self.allowance.seconds,
+            budgets=self.scoring.evaluations,
+            second_budgets=self.scoring.seconds,
+            confidence=self.scoring.confidence,
             command=command,
             environment={"nasforge": version("nasforge"), **environment()},
-            notes=tuple(notes),
+            notes=self.notes,
         )
         write_json(folder.path / DOCUMENT, result.to_json())
         result.write_html(folder.path / PAGE)
-    return result
+        return result
+
+    def _suite(self, place: int, traces: Mapping[Task, Trace], told: Listener) -> SuiteResult:
+        searches = [
+            Searches(each, {seed: traces[Task(place, at, seed)] for seed in self.seeds})
+            for at, each in enumerate(self.contestants)
+        ]
+        result = self.scoring.suite(self.contests[place], searches)
+        told.progress(place + 1.0, {})
+        return result
 
 
 def _allowance(evaluations: int | None, seconds: Sequence[float]) -> Allowance:
@@ -215,7 +234,6 @@ class Command:
 
     def text(self, folder: Path, workers: int) -> str:
         """Return the command; what was given as an object stands in it by its name."""
-        from nasforge.bench.suites.named import label_of
 
         def name(given: Any) -> str:
             if isinstance(given, Suite):

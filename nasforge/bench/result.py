@@ -58,6 +58,7 @@ class Standing:
         at: figures at the budgets.
         curves: along all budgets.
         evaluations, distinct, seconds: of a search, means; `distinct` without repetitions, which cost nothing.
+        partial: evaluations of a search that spent less than the full fidelity, mean.
         failures, first_failure: evaluations that failed in all searches, and why the first did.
         exhausted: searches that had nothing more to propose before their budget was spent.
         chosen: decisions of the architecture chosen at the end, by seed.
@@ -70,6 +71,7 @@ class Standing:
     curves: tuple[Course, ...]
     evaluations: float
     distinct: float
+    partial: float
     seconds: float
     failures: int
     first_failure: str | None

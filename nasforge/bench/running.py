@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -163,6 +163,3 @@ def _run(path: str, tasks: Sequence[Task]) -> list[Done]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     plan = _plan(path)
     return [(task, plan.run(task)) for task in tasks]
-
-
-Traces = Mapping[Task, Trace]

@@ -128,6 +128,7 @@ class Scoring:
             curves=tuple(self._courses(contest, searches)),
             evaluations=mean([each.evaluations for each in traces]),
             distinct=mean([each.distinct for each in traces]),
+            partial=mean([each.partial for each in traces]),
             seconds=mean([each.seconds for each in traces]),
             failures=sum(each.failures for each in traces),
             first_failure=first,

@@ -101,7 +101,7 @@ def search_suite(contest: Contest, strategy: Strategy, seed: int, allowance: All
     strategy.setup(suite.problem(contest.goals, allowance.evaluations))
     most = MOST_EVALUATIONS if allowance.evaluations is None else allowance.evaluations
     asking = Asking(strategy, suite.space, seed, limit=most)
-    store, judge = Store(contest), Judge(contest)
+    store, judge = Store(contest, timed=allowance.seconds is not None), Judge(contest)
     seconds = math.inf if allowance.seconds is None else allowance.seconds
     drive(asking, store, judge.hear, lambda: judge.seconds < seconds)
     spent = judge.told >= most or judge.seconds >= seconds
@@ -110,15 +110,21 @@ def search_suite(contest: Contest, strategy: Strategy, seed: int, allowance: All
 
 @final
 class Store:
-    """An executor that looks up, and answers from memory what was asked before."""
+    """An executor that looks up, and answers from memory what was asked before.
+
+    Args:
+        contest: the suite and its goals.
+        timed: whether seconds are spent, so that an evaluation without them is a failure, not a gift.
+    """
 
     slots = 1
 
-    def __init__(self, contest: Contest) -> None:
+    def __init__(self, contest: Contest, timed: bool) -> None:
         """Start with nothing known."""
-        self._suite, self._goals = contest.suite, contest.goals
+        self._suite, self._goals, self._timed = contest.suite, contest.goals, timed
         self._measured = [name for name in contest.suite.measured if any(g.metric == name for g in contest.goals)]
         self._counted = _uncounted(contest)
+        self._whole = next(reversed(contest.suite.table.fidelities), None)
         self._known: dict[tuple[Decisions, float | None], Outcome] = {}
         self._job: Job | None = None
 
@@ -135,7 +141,7 @@ class Store:
         """Look the job up; its seconds are those of the training, none where it was asked for before."""
         job = self._job
         assert job is not None, "a job was submitted"
-        key = (job.architecture.decisions, job.fidelity)
+        key = (job.architecture.decisions, None if job.fidelity == self._whole else job.fidelity)
         known = self._known.get(key)
         if known is not None:
             return replace(known, number=job.number, seconds=0.0)
@@ -156,6 +162,8 @@ class Store:
         """
         suite, decisions = self._suite, job.architecture.decisions
         metrics = suite.table.evaluate(job.architecture, job.fidelity, job.seed)
+        if self._timed and suite.seconds not in metrics:
+            raise EvaluationError(f"suite '{suite.name}' has no {suite.seconds} for this evaluation.")
         for goal in self._goals:
             if decisions not in goal.truth:
                 where = f" of device '{suite.device}'" if goal.metric in suite.measured and suite.device else ""
@@ -186,6 +194,7 @@ class Judge:
     contest: Contest
     told: int = 0
     seconds: float = 0.0
+    partial: int = 0
     failures: int = 0
     first_failure: str | None = None
     _best: tuple[float, float] = (math.inf, math.inf)
@@ -197,6 +206,7 @@ class Judge:
         """Take one evaluation into account."""
         self.told += 1
         self.seconds += evaluation.seconds
+        self.partial += not self._full(evaluation)
         if evaluation.error is not None:
             self.failures += 1
             self.first_failure = self.first_failure or evaluation.error
@@ -215,6 +225,7 @@ class Judge:
             evaluations=self.told,
             seconds=self.seconds,
             distinct=distinct,
+            partial=self.partial,
             failures=self.failures,
             first_failure=self.first_failure,
             exhausted=exhausted,

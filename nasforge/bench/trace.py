@@ -40,6 +40,7 @@ class Trace:
         evaluations: told, failed and repeated ones among them.
         seconds: of training, in the table's account.
         distinct: evaluations that were no repetition of an earlier one.
+        partial: evaluations of less than the full fidelity.
         failures: evaluations that failed.
         first_failure: why the first of them did.
         exhausted: whether the strategy proposed nothing more before its budget was spent.
@@ -50,6 +51,7 @@ class Trace:
     evaluations: int
     seconds: float
     distinct: int
+    partial: int = 0
     failures: int = 0
     first_failure: str | None = None
     exhausted: bool = False

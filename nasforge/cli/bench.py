@@ -124,6 +124,11 @@ def _print_suite(suite: SuiteResult, seeds: int) -> None:
     for each in suite.strategies:
         if each.failures:
             print_text(f"note: {each.failures:,} evaluations of {each.label} failed; the first: {each.first_failure}")
+        if each.partial and suite.strategies[0].at[0].unit == "evaluations":
+            print_text(
+                f"note: {each.partial:,.1f} evaluations of a search of {each.label} trained less than the others; give "
+                "--seconds to compare at equal training."
+            )
         if each.exhausted:
             print_text(
                 f"note: {each.exhausted} of {seeds} searches of {each.label} ended before their budget was spent."

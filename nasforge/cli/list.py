@@ -11,7 +11,7 @@ from nasforge import registry
 from nasforge.cli.output import print_json, print_table, print_text
 from nasforge.errors import NotInstalledError
 
-LISTED = ("spaces", "strategies", "targets", "tasks", "datasets", "tables", "suites", "profiles")
+LISTED = ("spaces", "strategies", "targets", "tasks", "datasets", "tables", "suites", "scores", "profiles")
 
 
 def list_command(

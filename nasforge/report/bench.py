@@ -90,9 +90,9 @@ def _suite(document: Document, suite: Document, figures: Mapping[str, Any]) -> l
 
 
 def _about(suite: Document) -> str:
-    told = " and ".join(words(each) for each in suite["objectives"])
+    told = " and ".join(words(each.removesuffix("_ms")) for each in suite["objectives"])
     where = f" on {suite['device']}" if suite["device"] else ""
-    best = f"{words(suite['truth'])} of {text_of(suite['truth'], suite['optimum'])}"
+    best = f"{words(suite['truth'])} {text_of(suite['truth'], suite['optimum'])}"
     text = (
         f"Space {suite['space']}, {suite['architectures']:,} architectures in the table, of which the best has "
         f"{best}. Searches hear {told}{where}; of the architecture with the best of the first, the "
@@ -159,12 +159,22 @@ def _pair(pair: Document) -> Sequence[Content]:
 
 def _searches(suite: Document) -> Markup:
     first = element("th", "first failure", scope="col", class_="text")
-    header: list[Content] = ["strategy", "evaluations", "distinct", "training", "failed", "ended early", first]
+    header: list[Content] = [
+        "strategy",
+        "evaluations",
+        "distinct",
+        "partly trained",
+        "training",
+        "failed",
+        "ended early",
+        first,
+    ]
     rows = [
         [
             element("th", each["label"], scope="row", class_="text"),
             f"{each['evaluations']:,.1f}",
             f"{each['distinct']:,.1f}",
+            f"{each['partial']:,.1f}",
             seconds_text(each["seconds"]) if suite["knows_seconds"] else NOTHING,
             f"{each['failures']:,}",
             f"{each['exhausted']:,}",

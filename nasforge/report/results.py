@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
+from nasforge.report.journal import comparable
 from nasforge.report.markup import Markup, element, table
 from nasforge.report.quantity import NOTHING, quantity, seconds_text, tested, words
 from nasforge.run.result import latency_warning
@@ -120,12 +121,16 @@ def evaluations(contents: Contents) -> Markup | None:
     if not told:
         return None
     metric, sign = contents.objective.metric, -1 if contents.objective.direction == "maximize" else 1
-    ranked = sorted(told, key=lambda each: sign * each.metrics[metric] if metric in each.metrics else float("inf"))
+    losses = {each.number: sign * each.metrics.get(metric, sign * float("inf")) for each in told}
+    alike = {each.number for each in comparable(told)}
+    ranked = sorted(told, key=lambda each: (each.number not in alike, losses[each.number]))
+    varied = any(each.fidelity is not None for each in told)
     keys = [metric, "latency_ms_predicted", *_COSTS]
     rows = [
         [
             element("th", str(each.number), scope="row"),
             *(quantity(key, each.metrics.get(key)) for key in keys),
+            *([NOTHING if each.fidelity is None else f"{each.fidelity:.3g}"] if varied else []),
             seconds_text(each.seconds),
             element("td", each.error or "", class_="text"),
         ]
@@ -138,6 +143,7 @@ def evaluations(contents: Contents) -> Markup | None:
         "predicted latency",
         "params",
         "MACs",
+        *(["fidelity"] if varied else []),
         "time",
         element("th", "error", class_="text"),
     ]

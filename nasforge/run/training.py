@@ -98,15 +98,12 @@ def train_architecture(
     module = build_network(artifact.space.lower(artifact.architecture), seed=integer_seed(seed, "weights"))
     if initial is not None:
         begin_with(module, initial, artifact, source, heard)
+        lesson.compare(module, "before its training", heard)
     with RunFolder.create(out, f"train-{artifact.space.name}") as folder:
-        lesson.compare(module if initial is not None else None, "before its training", heard)
         heard.stage("training", 1.0)
         train(module, source.sealed(), Classification(), config, seed, hear(heard), teacher=lesson.teachers)
         metrics = _metrics(module, source, artifact)
         lesson.compare(module, "now", heard)
-        save_model(folder.file(MODEL_FILE), module, artifact, source.classes, source.preprocessing)
-        export_network(module, artifact, source, folder.file("model.onnx"))
-        write_json(folder.file(ARCHITECTURE_FILE), artifact.to_json())
         said = {
             "data": data if isinstance(data, str) else source.name,
             "data_options": dict(data_options or {}),
@@ -117,8 +114,18 @@ def train_architecture(
             "initial": None if initial is None else str(initial),
             "metrics": metrics,
         }
-        write_json(folder.file(TRAINING_FILE), said)
+        _write(folder, module, artifact, source, said)
         return Trained(folder.path, metrics)
+
+
+def _write(
+    folder: RunFolder, module: nn.Module, artifact: Artifact, source: DataSource, said: Mapping[str, Any]
+) -> None:
+    """Write the files of a trained network, and what is said of its training."""
+    save_model(folder.file(MODEL_FILE), module, artifact, source.classes, source.preprocessing)
+    export_network(module, artifact, source, folder.file("model.onnx"))
+    write_json(folder.file(ARCHITECTURE_FILE), artifact.to_json())
+    write_json(folder.file(TRAINING_FILE), said)
 
 
 def _metrics(module: nn.Module, source: DataSource, artifact: Artifact) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from nasforge.space import Architecture, SearchSpace
 
 Heads = Literal["kind", "choice"]
 HEADS: Final = ("kind", "choice")
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[Any]
 
 
 @final
@@ -102,8 +102,8 @@ class Policy:
     def _next(self, x: Floats, hidden: Floats, cell: Floats) -> tuple[Floats, Floats]:
         gates = x + self.recurrent @ hidden
         units = len(hidden)
-        opened: Floats = 1.0 / (1.0 + np.exp(-gates))
-        kept: Floats = opened[units : 2 * units] * cell + opened[:units] * np.tanh(gates[2 * units : 3 * units])
+        opened = 1.0 / (1.0 + np.exp(-gates))
+        kept = opened[units : 2 * units] * cell + opened[:units] * np.tanh(gates[2 * units : 3 * units])
         return opened[3 * units :] * np.tanh(kept), kept
 
     def _logs(self, start: int, options: tuple[int, ...], hidden: Floats) -> Floats:

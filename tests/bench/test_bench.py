@@ -242,6 +242,24 @@ def test_what_cannot_be_is_refused_before_any_search(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_suite_whose_truth_is_to_be_small_is_turned_round(tmp_path: Path) -> None:
+    rows = {
+        decisions: {"error_valid": tuple(1 - value for value in row["accuracy_valid"]), "error": 1 - row["accuracy"]}
+        for _, decisions, row in small().table.rows()
+    }
+    turned = Suite("turned", TabularEvaluator(small().space, rows), "error_valid", "error", "minimize")
+    first, second = benched(tmp_path, suites=[small(), turned]).suites
+    assert second.optimum == pytest.approx(1 - first.optimum)
+    for one, other in zip(first.strategies, second.strategies, strict=True):
+        for before, after in zip(one.at, other.at, strict=True):
+            assert before.regret is not None
+            assert after.regret is not None
+            assert after.regret.values == pytest.approx(before.regret.values)
+            assert after.regret.interval is not None
+            assert after.regret.interval.low == pytest.approx(before.regret.interval.low)
+    assert [each.signs for each in first.pairs] == [each.signs for each in second.pairs]
+
+
 def test_seconds_need_a_table_that_knows_them(tmp_path: Path) -> None:
     rows = {decisions: {"accuracy_valid": 0.5, "accuracy": 0.5} for _, decisions, _ in small().table.rows()}
     suite = Suite("timeless", TabularEvaluator(small().space, rows))

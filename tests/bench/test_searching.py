@@ -101,15 +101,25 @@ def test_seconds_end_a_search_and_evaluations_do_where_both_are_given() -> None:
     assert not searched(Listed([0, 1, 2, 3]), suite(), 4).exhausted
 
 
+def test_an_evaluation_without_seconds_is_no_gift_where_seconds_are_spent() -> None:
+    rows = {(0,): {"accuracy_valid": 0.9, "accuracy": 0.9}}
+    rows |= {key: {"accuracy_valid": 0.5, "accuracy": 0.5, "train_seconds": 9.0} for key in ((1,), (2,), (3,))}
+    given = Suite("four", TabularEvaluator(space(), rows))
+    assert searched(Listed([0, 1]), given, None, 100.0).failures == 1
+    assert searched(Listed([0, 1]), given).failures == 0
+
+
 def test_an_architecture_trained_longer_is_chosen_before_one_with_better_feedback() -> None:
     short = {key: {"accuracy_valid": 0.9, "accuracy": 0.1, "train_seconds": 1.0} for key in VALID}
     whole = {key: {"accuracy_valid": VALID[key], "accuracy": TRUE[key], "train_seconds": 9.0} for key in VALID}
     table = TabularEvaluator(space(), whole, {3.0: short, 9.0: whole})
-    strategy = Listed([0, 1, 0, 1, 2], [3.0, 3.0, 9.0, None, 3.0])
+    strategy = Listed([0, 1, 0, 1, 2, 0], [3.0, 3.0, 9.0, None, 3.0, None])
     trace = searched(strategy, Suite("four", table))
     assert [trace.at_evaluations(each).truth for each in range(1, 6)] == [0.55, 0.55, 0.55, 0.60, 0.60]
     assert trace.seconds == 1 + 1 + 9 + 9 + 1
-    assert trace.distinct == 5
+    assert trace.distinct == 5  # the last is the third again: without a fidelity it is the full one
+    assert trace.partial == 3
+    assert (strategy.problem.fidelities, strategy.problem.full_fidelity) == ((3.0, 9.0), 9.0)
     trace = searched(Listed([0, 1], [4.0, 9.0]), Suite("four", table))
     assert trace.failures == 1
     assert "fidelity 4" in str(trace.first_failure)

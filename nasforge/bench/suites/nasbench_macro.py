@@ -11,7 +11,7 @@ from nasforge.evaluate.published import nasbench_macro as published
 
 
 def nasbench_macro() -> Suite:
-    """Return the suite.
+    """Return NAS-Bench-Macro on CIFAR-10.
 
     Raises:
         DataError: the table is not on this machine, or is damaged.

@@ -8,7 +8,7 @@ from nasforge.evaluate.published import nats_sss as published
 
 
 def nats_sss() -> Suite:
-    """Return the suite.
+    """Return the size space of NATS-Bench on CIFAR-10.
 
     Raises:
         DataError: the table is not on this machine, or is damaged.

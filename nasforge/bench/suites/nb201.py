@@ -24,7 +24,7 @@ _MEASURED: Final = "_latency__cifar10"
 
 
 def nb201_cifar10(device: str | None = None, scores: bool = True) -> Suite:
-    """Return the suite of CIFAR-10.
+    """Return NAS-Bench-201 on CIFAR-10.
 
     Args:
         device: whose measured latency is the metric `latency_ms`, such as `1080ti_1`; without, there is none.
@@ -37,7 +37,15 @@ def nb201_cifar10(device: str | None = None, scores: bool = True) -> Suite:
 
 
 def nb201_cifar100(device: str | None = None, scores: bool = True) -> Suite:
-    """Return the suite of CIFAR-100; arguments as for CIFAR-10."""
+    """Return NAS-Bench-201 on CIFAR-100.
+
+    Args:
+        device: whose measured latency is the metric `latency_ms`, such as `1080ti_1`, of the networks of CIFAR-10.
+        scores: whether strategies get the zero-cost scores of the networks, computed on CIFAR-10.
+
+    Raises:
+        DataError: a table is not on this machine, or is damaged, or the device is unknown.
+    """
     return _suite("cifar100", device, scores)
 
 

@@ -144,9 +144,16 @@ class Suite:
 
     def problem(self, goals: Sequence[Goal], budget: int | None) -> Problem:
         """Return what a strategy may know: the space, the goals, what needs no training, and the budget."""
-        costs = {metric: self.space.cost(metric) for metric in COUNTED}
+        fidelities = self.table.fidelities or (1.0,)
         return Problem(
-            self.space, tuple(each.objective for each in goals), costs=costs, scores=self.scores, budget=budget
+            self.space,
+            tuple(each.objective for each in goals),
+            costs={metric: self.space.cost(metric) for metric in COUNTED},
+            scores=self.scores,
+            budget=budget,
+            fidelities=fidelities,
+            full_fidelity=fidelities[-1],
+            evaluated_by=f"suite {self.name}",
         )
 
     @cached_property
