@@ -148,7 +148,8 @@ class Surrogate(Strategy):
         else:
             distances = Distances.between(seen, points)
             worth = _mean([_expected_improvement(each, seen, distances) for each in members], members)
-        return self.problem.space.from_decisions(candidates[int(worth.argmax())])
+        ordered = map(self.problem.space.from_decisions, candidates[np.argsort(-worth, kind="stable")])
+        return next(filter(self.problem.passes, ordered), None) or self._unknown(rng)
 
     def _unknown(self, rng: np.random.Generator) -> Architecture | None:
         """Return a random architecture that was not proposed before; None where none is found."""
