@@ -1,4 +1,4 @@
-"""Put the recorded tables of `benchmarks/results/` into `docs/performance.md` and `docs/claims.md`, between their marks.
+"""Put the recorded tables of `benchmarks/results/` into `docs/performance.md` and `docs/claims.md`.
 
     python benchmarks/insert_results.py
 

@@ -13,14 +13,16 @@ from typing import Any, Final, final
 
 from nasforge.errors import NotInstalledError, PluginError, UsageError
 
-KINDS: Final = ("spaces", "strategies", "targets", "tasks", "datasets", "suites")
+KINDS: Final = ("spaces", "strategies", "targets", "tasks", "datasets", "tables", "suites", "scores")
 SINGULAR: Final = {
     "spaces": "space",
     "strategies": "strategy",
     "targets": "target",
     "tasks": "task",
     "datasets": "dataset",
+    "tables": "table",
     "suites": "suite",
+    "scores": "score",
 }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
+from nasforge.strategy.member import Member, member_of
 from nasforge.strategy.preset import resolve
 from nasforge.strategy.selection import constrained_fronts, crowding_distance, select
 
@@ -30,16 +31,6 @@ class Constants:
 
 
 PRESETS: Final = {"small": Constants(20, 0.9), "paper": Constants(100, 0.9)}
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An evaluated architecture: losses by objective, and by how much it exceeds limits on what was evaluated."""
-
-    architecture: Architecture
-    losses: tuple[float, ...]
-    violation: float
 
 
 @final
@@ -114,17 +105,9 @@ class NSGA2(Strategy):
     def tell(self, results: Sequence[Evaluation]) -> None:
         """Take children in; a full generation of them competes with its parents."""
         for result in results:
-            self._children.append(self._member(result))
+            self._children.append(member_of(self.problem, result))
             if len(self._children) >= self._constants.population:
                 self._survive([*self._parents, *self._children])
-
-    def _member(self, result: Evaluation) -> Member:
-        if result.error is not None:
-            return Member(result.architecture, (np.inf,) * len(self.problem.objectives), np.inf)
-        known = self.problem.costs
-        excess = sum(each.violation(result.metrics) for each in self.problem.constraints if each.metric not in known)
-        losses = tuple(objective.loss(result.metrics) for objective in self.problem.objectives)
-        return Member(result.architecture, losses, excess if np.isfinite(losses).all() else np.inf)
 
     def _survive(self, union: Sequence[Member]) -> None:
         losses, violations = [each.losses for each in union], [each.violation for each in union]

@@ -8,7 +8,6 @@ update: draw M networks; R = accuracy x (ref / cost)^w on the same valid batch, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, final
@@ -21,6 +20,7 @@ from nasforge.build.modes import frozen_statistics
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
+from nasforge.strategy.baseline import Baseline
 from nasforge.strategy.most_probable import most_probable
 from nasforge.strategy.path_logits import PathLogits
 from nasforge.strategy.path_training import (
@@ -32,6 +32,7 @@ from nasforge.strategy.path_training import (
     weight_step,
 )
 from nasforge.strategy.preset import resolve
+from nasforge.strategy.reward import cost_aware_reward
 
 
 @final
@@ -57,24 +58,6 @@ PRESETS: Final[Mapping[str, Constants]] = {
     "paper": Constants(decay=0.99, arch_lr=1e-2),
     "released": Constants(),
 }
-
-
-@final
-class Baseline(torch.nn.Module):
-    """The moving average b of rewards; NaN before the first. A buffer, so that checkpoints keep it."""
-
-    value: torch.Tensor
-
-    def __init__(self) -> None:
-        """Start without a value."""
-        super().__init__()
-        self.register_buffer("value", torch.tensor(float("nan"), dtype=torch.float64))
-
-    def update(self, mean: float, decay: float) -> float:
-        """Move towards a mean reward and return the new value."""
-        old = float(self.value)
-        self.value.fill_(mean if old != old else old + (1.0 - decay) * (mean - old))
-        return float(self.value)
 
 
 @final
@@ -183,8 +166,7 @@ class ProxylessRL(WeightSharing):
 
     def reward(self, accuracy: float, architecture: Architecture) -> float:
         """Return R = accuracy x (ref / cost)^w."""
-        ratio = self._reference / max(self._cost(architecture), 1e-12)
-        return accuracy * math.pow(ratio, self._set.w)
+        return cost_aware_reward(accuracy, [self._cost(architecture) / self._reference], -self._set.w)
 
     def derive(self) -> list[Architecture]:
         """Return the likeliest architectures within the limits."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from nasforge.errors import DamagedError, UsageError
-from nasforge.report.journal import read_journal
+from nasforge.report.journal import comparable, read_journal
 from nasforge.report.quantity import number
 from nasforge.run.folder import CONFIG, read_config, redacted
 from nasforge.run.result import FILE as RESULT
@@ -133,7 +133,8 @@ def _read(folder: Path, notes: list[str]) -> Run:
     except DamagedError as error:
         notes.append(f"{folder}: {error} Its curve is left out.")
         return run
-    values = [each.metrics.get(metric, math.nan) if each.error is None else math.nan for each in told]
+    alike = {each.number for each in comparable(told) if each.error is None}
+    values = [each.metrics.get(metric, math.nan) if each.number in alike else math.nan for each in told]
     return Run(folder, run.seed, run.settings, result, run.objective, best_so_far(values, direction))
 
 

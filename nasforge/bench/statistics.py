@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, final
 
 import numpy as np
+import numpy.typing as npt
 
 from nasforge.errors import UsageError
 from nasforge.goals.pareto import hypervolume, pareto_front
@@ -79,6 +81,30 @@ def _resampled(values: Sequence[float], confidence: float) -> Interval:
     means = given[rng.integers(0, len(given), (RESAMPLES, len(given)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def intervals(rows: npt.ArrayLike, confidence: float = 0.95) -> npt.NDArray[np.float64]:
+    """Return bootstrap intervals of many means at once, by the resamples that `interval` takes.
+
+    Args:
+        rows: (values, means), independent along the first axis.
+        confidence: between 0 and 1.
+
+    Returns:
+        Low and high ends, shape (2, means).
+    """
+    given = np.asarray(rows, dtype=float)
+    means = _shares(len(given)) @ given
+    ends: npt.NDArray[np.float64] = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return ends
+
+
+@lru_cache(maxsize=2)
+def _shares(count: int) -> npt.NDArray[np.float64]:
+    """Return the share that each of `count` values has in each resample, (resamples, count)."""
+    drawn = generator(0, "bootstrap").integers(0, count, (RESAMPLES, count))
+    places = drawn + count * np.arange(RESAMPLES)[:, None]
+    return np.bincount(places.ravel(), minlength=RESAMPLES * count).reshape(RESAMPLES, count) / count
 
 
 def signs(differences: Sequence[float], direction: str) -> Signs:

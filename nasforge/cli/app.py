@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from nasforge.cli.bench import bench
 from nasforge.cli.classify import classify
 from nasforge.cli.compare import compare
 from nasforge.cli.doctor import doctor
@@ -70,6 +71,7 @@ for name, command in {
     "export": export,
     "report": report,
     "compare": compare,
+    "bench": bench,
     "doctor": doctor,
 }.items():
     extra = {"allow_extra_args": True, "ignore_unknown_options": True} if command is show else None

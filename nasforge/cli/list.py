@@ -11,7 +11,7 @@ from nasforge import registry
 from nasforge.cli.output import print_json, print_table, print_text
 from nasforge.errors import NotInstalledError
 
-LISTED = ("spaces", "strategies", "targets", "tasks", "datasets", "profiles")
+LISTED = ("spaces", "strategies", "targets", "tasks", "datasets", "tables", "suites", "scores", "profiles")
 
 
 def list_command(
@@ -19,7 +19,7 @@ def list_command(
     compatible: Annotated[bool, typer.Option("--compatible", help="Which strategy can search which space.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List installed spaces, strategies, targets, tasks, data sets and latency profiles."""
+    """List installed spaces, strategies, targets, tasks, data sets, tables, suites and latency profiles."""
     if compatible:
         _print_matrix(as_json)
         return

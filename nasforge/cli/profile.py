@@ -30,8 +30,8 @@ def profile(
     data: Annotated[Text, typer.Option(help="Data that says the input's shape and the classes: digits, ...")] = None,
     resolution: Annotated[Number, typer.Option(help="Height and width of the input, in the place of --data.")] = None,
     classes: Annotated[Number, typer.Option(help="Number of classes, in the place of --data.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads of ONNX Runtime.")] = 1,
-    batch: Annotated[int, typer.Option(help="Images at once.")] = 1,
+    threads: Annotated[Number, typer.Option(help="Threads of ONNX Runtime; 1 without.")] = None,
+    batch: Annotated[Number, typer.Option(help="Images at once; 1 without.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="Write it here, and not where searches find it.")] = None,  # noqa: UP045 - as above
     export_networks: Annotated[
         Optional[Path],  # noqa: UP045 - as above
@@ -56,7 +56,7 @@ def profile(
     _check_together(export_networks, from_measurements, name)
     given = _options(options)
     shape: dict[str, Any] = {"--data": data, "--classes": classes, "--out": out}
-    here: dict[str, Any] = {**shape, "--target": target != "cpu", "--threads": threads != 1, "--batch": batch != 1}
+    here: dict[str, Any] = {**shape, "--target": target != "cpu", "--threads": threads, "--batch": batch}
     here["options of the target"] = given["target_options"]
     drawn = {"--networks": networks != NETWORKS, "--seed": seed != 0}
     spaces = {"--space": space != SPACE, "--resolution": resolution, "options of the space": given["space_options"]}
@@ -105,7 +105,7 @@ def _measure(
     space: str,
     options: Mapping[str, Any],
     made_for: tuple[str | None, int | None, int | None],
-    runtime: tuple[int, int],
+    runtime: tuple[int | None, int | None],
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -113,10 +113,11 @@ def _measure(
     from nasforge.config.profiling import make_profile
 
     data, resolution, classes = made_for
+    threads, batch = (1 if each is None else each for each in runtime)
     with stage(f"profiling {target}", "the same command goes on where it was") as progress:
         path, made = make_profile(
             target, space, **options, data=data, resolution=resolution, classes=classes,
-            threads=runtime[0], batch=runtime[1], out=out, progress=progress,
+            threads=threads, batch=batch, out=out, progress=progress,
         )  # fmt: skip
     if as_json:
         print_json({"path": str(path), "validation": dict(made.validation), "baselines": dict(made.baselines)})

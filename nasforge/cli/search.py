@@ -23,6 +23,8 @@ def search(
     target: Annotated[Text, typer.Option(help="Where the network will run: cpu, int8 or gpu.")] = None,
     data: Annotated[Text, typer.Option(help="Data: digits, fractals, cifar10:DIR, image_folder:DIR, ...")] = None,
     task: Annotated[Text, typer.Option(help="Task; see `nasforge list tasks`.")] = None,
+    scores: Annotated[Text, typer.Option(help="Zero-cost scores for the strategy, such as naswot,synflow.")] = None,
+    filter_: Annotated[Text, typer.Option("--filter", help="Look at the best share by a score: naswot:0.5.")] = None,
     objective: Annotated[Text, typer.Option(help="What to improve: accuracy, int8_accuracy or nll.")] = None,
     max_latency: Annotated[Text, typer.Option(help="Hard limit, such as 5ms.")] = None,
     max_params: Annotated[Text, typer.Option(help="Hard limit, such as 2M.")] = None,
@@ -45,6 +47,8 @@ def search(
     groups = {"space": space, "strategy": strategy, "target": target, "task": task}
     values = {
         "data": data,
+        "scores": scores,
+        "filter": filter_,
         "objective": objective,
         "limits.latency": max_latency,
         "limits.params": max_params,

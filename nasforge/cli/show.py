@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nasforge.run.artifact import Artifact
     from nasforge.space import SearchSpace
 
-OPTIONED = ("strategies", "targets", "tasks", "datasets")
+OPTIONED = ("strategies", "targets", "tasks", "datasets", "suites")
 COUNTS = ("params", "macs", "activation_bytes")  # which run folders hold as floats, as all metrics
 
 

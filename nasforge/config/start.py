@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,8 @@ def search(
     max_params: str | float | None = None,
     max_macs: str | float | None = None,
     evaluation: str | None = None,
+    scores: Sequence[str] = (),
+    filter: str | None = None,
     budget: str = "quick",
     training: Mapping[str, Any] | None = None,
     data_options: Mapping[str, Any] | None = None,
@@ -64,7 +66,10 @@ def search(
         max_latency: hard limit; text with its unit, or milliseconds.
         max_params: hard limit; number, or text such as `2M`.
         max_macs: hard limit; number, or text such as `300M`.
-        evaluation: `table:NAME` of an installed suite, or `table:PATH.csv`, to look evaluations up.
+        evaluation: `table:NAME` of an installed suite, or `table:PATH.csv`, to look evaluations up; `zero_cost:SCORE`
+            to go by a score of untrained networks.
+        scores: zero-cost scores that the strategy may ask for, such as `["naswot", "synflow"]`.
+        filter: `SCORE:SHARE`; only the best share of architectures by a score is looked at.
         budget: `quick`, `NNmin`, `NN-evaluations` or `NN-epochs`.
         training: fields of the training configuration.
         data_options: size, classes, limit.
@@ -104,6 +109,8 @@ def search(
             "objective": objective,
             "limits": {"latency": max_latency, "params": max_params, "macs": max_macs},
             "evaluation": evaluation,
+            "scores": scores,
+            "filter": filter,
             "budget": budget,
             "finalists": finalists,
             "retrain": retrain,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Final, final
 
@@ -32,6 +33,7 @@ class TabularEvaluator:
     def __init__(self, space: SearchSpace, table: Table, fidelities: Mapping[float, Table] | None = None) -> None:
         """Take the tables."""
         self.space, self._table, self._fidelities = space, table, dict(fidelities or {})
+        self._values: dict[str, dict[Decisions, float]] = {}
 
     def __len__(self) -> int:
         """Return the number of architectures in the table."""
@@ -54,15 +56,42 @@ class TabularEvaluator:
             EvaluationError: the architecture, one of its metrics or the fidelity is not in the table.
             ArchitectureError: the architecture is of another space.
         """
-        described = self.space.describe(self.space.validated(architecture))
-        row = self._at(fidelity).get(architecture.decisions)
+        row = self._at(fidelity).get(self.space.validated(architecture).decisions)
         if row is None:
-            raise EvaluationError(f"the table of space '{self.space.name}' has no architecture {described}.")
+            raise self._lacks("architecture", architecture)
         metrics = {name: _pick(value, seed) for name, value in row.items()}
         for name, value in metrics.items():
             if not math.isfinite(value):
-                raise EvaluationError(f"the table of space '{self.space.name}' has no {name} of {described}.")
+                raise self._lacks(f"{name} of", architecture)
         return metrics
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that any architecture has, in order of their names."""
+        return tuple(sorted({name for row in self._table.values() for name in row}))
+
+    def values(self, metric: str) -> Mapping[Decisions, float]:
+        """Return a metric of each architecture that has it, the mean where it was measured with several seeds."""
+        known = self._values.get(metric)
+        if known is not None:
+            return known
+        found = self._values[metric] = {}
+        for decisions, row in self._table.items():
+            given = row.get(metric, math.nan)
+            runs = [value for value in (given if isinstance(given, tuple) else (given,)) if math.isfinite(value)]
+            if runs:
+                found[decisions] = math.fsum(runs) / len(runs)
+        return found
+
+    def rows(self) -> Iterator[tuple[float | None, Decisions, Mapping[str, Value]]]:
+        """Yield (fidelity, decisions, metrics) of all that the tables hold; the fidelity is None without any."""
+        for fidelity, table in sorted(self._fidelities.items()) if self._fidelities else [(None, self._table)]:
+            for decisions, row in table.items():
+                yield fidelity, decisions, row
+
+    def _lacks(self, what: str, architecture: Architecture) -> EvaluationError:
+        described = self.space.describe(architecture)
+        return EvaluationError(f"the table of space '{self.space.name}' has no {what} {described}.")
 
     def _at(self, fidelity: float | None) -> Table:
         if fidelity is None:

@@ -123,9 +123,33 @@ def read_profile(path: str | Path, *, synthetic: bool = False) -> Profile:
         raise ProfileError(f"profile '{path}' was made up for a test; measure one with `nasforge profile`.")
     values = {key: value for key, value in data.items() if key != "sha256"}
     try:
-        return Profile(**values)
+        profile = Profile(**values)
     except TypeError as error:
         raise ProfileError(f"profile '{path}' lacks a part ({error}); measure it again.") from error
+    for name in _unreadable(values):
+        raise ProfileError(f"part '{name}' of profile '{path}' is not as nasforge writes it; measure it again.")
+    return profile
+
+
+NUMBERS: Final = ("entries", "validation", "reference")
+TEXTS: Final = ("device_key", "precision", "created", "tool_version")
+LISTS: Final = ("fitted", "held_out")
+PLAIN: Final = ("synthetic", "schema")
+
+
+def _unreadable(values: Mapping[str, Any]) -> list[str]:
+    """Return the parts whose content is of another kind than `Profile` says."""
+
+    def sound(name: str, value: Any) -> bool:
+        if name in TEXTS:
+            return isinstance(value, str)
+        if name in LISTS:
+            return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+        if not isinstance(value, dict):
+            return name in PLAIN
+        return name not in NUMBERS or all(type(each) in (int, float) for each in value.values())
+
+    return [name for name, value in values.items() if not sound(name, value)]
 
 
 def facts_of(space: SearchSpace) -> dict[str, Any]:

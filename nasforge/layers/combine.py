@@ -25,6 +25,15 @@ class Sum(nn.Module):
 
 
 @final
+class First(nn.Module):
+    """The first of several inputs."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Pass it on."""
+        return inputs[0]
+
+
+@final
 class Product(nn.Module):
     """The product of two inputs."""
 
@@ -66,6 +75,22 @@ class AddLayer(Stateless):
     def plain(cls, op: Any, types: Types) -> nn.Module:
         """Return a Sum."""
         return Sum()
+
+
+@final
+class KeepLayer(Stateless):
+    """The first input; the others are computed and left."""
+
+    linear = True
+
+    def masked(self, blend: Blend, *inputs: Tensor) -> Tensor:
+        """Pass on the first."""
+        return inputs[0]
+
+    @classmethod
+    def plain(cls, op: Any, types: Types) -> nn.Module:
+        """Return a First."""
+        return First()
 
 
 @final

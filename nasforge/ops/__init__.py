@@ -1,6 +1,6 @@
 """Operators: what they mean (attributes, shapes, cost), free of torch."""
 
-from nasforge.ops.combine import Add, Concat, Identity, Multiply, Residual, UnusedConcat, Zero, residual
+from nasforge.ops.combine import Add, Concat, Identity, Keep, Multiply, Residual, UnusedConcat, Zero, residual
 from nasforge.ops.conv import Activation, BatchNorm, Conv, Conv2d, LayerNorm, divisible
 from nasforge.ops.drop_path import DropPath, drop_chance
 from nasforge.ops.fit import Fit, FittedPool
@@ -29,6 +29,7 @@ __all__ = [
     "FittedPool",
     "GlobalPool",
     "Identity",
+    "Keep",
     "LayerNorm",
     "Linear",
     "MBConv",

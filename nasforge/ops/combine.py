@@ -89,6 +89,37 @@ class Add(Operator):
 
 @final
 @dataclass(frozen=True)
+class Keep(Operator):
+    """Pass on the first input; the others belong to the network, and are computed, though nothing reads them.
+
+    Cells whose states may all go unread leave whole cells before them out of the network, and what is live then
+    depends on too many choices to be tabulated. Exported files leave out what nothing reads.
+    """
+
+    layer: ClassVar[str | None] = "nasforge.layers.combine:KeepLayer"
+
+    def prune(self, cut: tuple[bool, ...], inputs: Types) -> tuple[Operator, tuple[int, ...]] | None:
+        """Drop the inputs that are zero; without the first, the output is."""
+        if cut[0]:
+            return None
+        kept = tuple(place for place, gone in enumerate(cut) if not gone)
+        return (Identity() if len(kept) == 1 else self), kept
+
+    def shape(self, inputs: Types) -> TensorType:
+        """Return the first input's type."""
+        return inputs[0]
+
+    def activation_bytes(self, inputs: Types) -> int:
+        """Return 0: nothing is made."""
+        return 0
+
+    def label(self) -> str:
+        """Return `keep`."""
+        return "keep"
+
+
+@final
+@dataclass(frozen=True)
 class Multiply(Operator):
     """Input times a gate that broadcasts over the positions (squeeze-excite)."""
 

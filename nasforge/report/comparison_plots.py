@@ -63,8 +63,8 @@ def _curve(label: str, place: int, curve: Document, metric: str) -> list[Figure]
                 f"seeds from {text_of(metric, least)} to {text_of(metric, most)}"
                 for number, value, least, most in zip(x, mean, low, high, strict=True)
             ],
-            "line": {**_line(place), "shape": "hv"},
-            "marker": {"color": _colour(place), "size": 9},
+            "line": {**line(place), "shape": "hv"},
+            "marker": {"color": colour(place), "size": 9},
             "hovertemplate": "%{text}<extra></extra>",
         },
     ]
@@ -106,8 +106,8 @@ def _front(
         "x": [x for x, _ in front],
         "y": [y for _, y in front],
         "text": [f"{name}, seed {seed}<br>{text_of(metric, y)}, {text_of(cost, x)}" for x, y in front],
-        "line": {**_line(place), "width": 1.2, "shape": "hv"},
-        "marker": {"color": _colour(place), "size": 6},
+        "line": {**line(place), "width": 1.2, "shape": "hv"},
+        "marker": {"color": colour(place), "size": 6},
         "opacity": 0.8,
         "hovertemplate": "%{text}<extra></extra>",
     }
@@ -167,9 +167,11 @@ def _percent(metric: str) -> Figure:
     return {"tickformat": "+.3~%"} if is_share(metric) else {}
 
 
-def _colour(place: int) -> str:
+def colour(place: int) -> str:
+    """Return the colour of a series."""
     return f"--series-{place % SERIES + 1}"
 
 
-def _line(place: int) -> Figure:
-    return {"color": _colour(place), "width": 2.5, "dash": DASHES[place // SERIES % len(DASHES)]}
+def line(place: int) -> Figure:
+    """Return the line of a series: colours first, then dashes."""
+    return {"color": colour(place), "width": 2.5, "dash": DASHES[place // SERIES % len(DASHES)]}

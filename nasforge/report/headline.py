@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
 from nasforge.report.markup import Content, Markup, element
-from nasforge.report.quantity import NOTHING, number, quantity, seconds_text, short_count, text_of, words
+from nasforge.report.quantity import NOTHING, number, quantity, seconds_text, short_count, tested, text_of, words
 from nasforge.run.result import latency_warning, measurement_noise
 
 MEASURED: Final = "latency_ms"
@@ -42,8 +42,8 @@ def headline(contents: Contents) -> Markup:
 def quality_metric(contents: Contents, entry: Entry) -> str:
     """Return the metric that says how good the network is: on test where it was tested."""
     metric = contents.objective.metric
-    tested = metric.removesuffix("_valid")
-    return tested if tested in entry.metrics else metric
+    final = tested(metric)
+    return final if final in entry.metrics else metric
 
 
 def _sentence(contents: Contents) -> str:
@@ -76,7 +76,7 @@ def _banner(contents: Contents) -> Markup:
     noise = f"; {said}" if said else ""
     return _notice(
         "warn" if noise else "good",
-        "VERIFIED",
+        "NOT CERTIFIED" if noise else "VERIFIED",
         f"The delivered file was measured on the target: {text_of(MEASURED, latency)}{bound}{noise}.",
     )
 

@@ -6,7 +6,8 @@ Opening a study locks, repairs and appends; a report of a folder that somebody s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -24,6 +25,7 @@ class Told:
     metrics: Mapping[str, float]
     error: str | None
     seconds: float
+    fidelity: float | None = None
 
 
 @final
@@ -64,4 +66,18 @@ def read_journal(folder: Path) -> Journal:
 def _told(attributes: Mapping[str, Any]) -> Told:
     metrics = {str(key): float(value) for key, value in attributes["metrics"].items() if value is not None}
     error = attributes["error"]
-    return Told(int(attributes["number"]), metrics, None if error is None else str(error), float(attributes["seconds"]))
+    fidelity = attributes.get("fidelity")
+    return Told(
+        int(attributes["number"]),
+        metrics,
+        None if error is None else str(error),
+        float(attributes["seconds"]),
+        None if fidelity is None else float(fidelity),
+    )
+
+
+def comparable(told: Sequence[Told]) -> tuple[Told, ...]:
+    """Return those of the highest fidelity that succeeded at all: others say less of what they evaluated."""
+    spent = [math.inf if each.fidelity is None else each.fidelity for each in told]
+    most = max((much for much, each in zip(spent, told, strict=True) if each.error is None), default=math.inf)
+    return tuple(each for much, each in zip(spent, told, strict=True) if much >= most)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
-from nasforge.report.journal import Told
+from nasforge.report.journal import Told, comparable
 from nasforge.report.markup import escaped
 from nasforge.report.quantity import is_share, text_of, words
 
@@ -40,7 +40,7 @@ def pareto_figure(contents: Contents) -> Figure | None:
     """Return the first objective against the predicted latency: all evaluations, the front, the winner, the limit."""
     metric, cost = contents.objective.metric, cost_metric(contents)
     front = [each for each in contents.pareto if metric in each.metrics and cost in each.metrics]
-    cloud = [each for each in contents.told if metric in each.metrics and cost in each.metrics]
+    cloud = [each for each in comparable(contents.told) if metric in each.metrics and cost in each.metrics]
     if not front and not cloud:
         return None
     front.sort(key=lambda each: each.metrics[cost])
@@ -60,14 +60,15 @@ def pareto_figure(contents: Contents) -> Figure | None:
 
 
 def curve_figure(contents: Contents) -> Figure | None:
-    """Return the best so far by evaluation, and each evaluation on its own."""
+    """Return the best so far by evaluation (of the highest fidelity), and each evaluation on its own."""
     metric = contents.objective.metric
     scored = [each for each in contents.told if metric in each.metrics]
     if not scored:
         return None
     better = max if contents.objective.direction == "maximize" else min
-    numbers = [each.number + 1 for each in scored]
-    values = [each.metrics[metric] for each in scored]
+    alike = [each for each in comparable(contents.told) if metric in each.metrics]
+    numbers = [each.number + 1 for each in alike]
+    values = [each.metrics[metric] for each in alike]
     failed = [each for each in contents.told if each.error is not None]
     best = _best_so_far(numbers, list(itertools.accumulate(values, better)), metric)
     layout = layout_of("evaluations done", metric)
@@ -77,7 +78,7 @@ def curve_figure(contents: Contents) -> Figure | None:
     traces = [_points(shown, places, [each.metrics[metric] for each in shown], _name("evaluated", shown, scored)), best]
     if failed:
         shown = _thinned(failed)
-        floor = min(values) if better is max else max(values)
+        floor = (min if better is max else max)(each.metrics[metric] for each in scored)
         marks = _points(
             shown, [each.number + 1 for each in shown], [floor] * len(shown), _name("failed", shown, failed)
         )
@@ -186,6 +187,7 @@ def _mark_limit(layout: Figure, limit_ms: float, costs: Sequence[float]) -> None
 
 def _hover(told: Told) -> str:
     text = _texts(told.number, told.metrics)
+    text += "" if told.fidelity is None else f"<br>fidelity: {told.fidelity:g}"
     return text if told.error is None else f"{text}<br>failed: {escaped(told.error[:200])}"
 
 

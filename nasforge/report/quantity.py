@@ -63,6 +63,15 @@ def words(metric: str) -> str:
     return f"valid {name}" if metric.endswith("_valid") else name
 
 
+def tested(metric: str) -> str:
+    """Return what an objective is on test; the accuracy, where it is a score of untrained networks.
+
+    >>> tested("accuracy_int8_valid"), tested("naswot")
+    ('accuracy_int8', 'accuracy')
+    """
+    return metric.removesuffix("_valid") if metric.endswith("_valid") else "accuracy"
+
+
 def is_share(metric: str) -> bool:
     """Say whether a metric is a share, shown in percent."""
     return metric.startswith(_SHARES)

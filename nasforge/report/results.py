@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from nasforge.report.contents import Contents, Entry
+from nasforge.report.journal import comparable
 from nasforge.report.markup import Markup, element, table
-from nasforge.report.quantity import NOTHING, quantity, seconds_text, words
+from nasforge.report.quantity import NOTHING, quantity, seconds_text, tested, words
 from nasforge.run.result import latency_warning
 
 MOST_ROWS: Final = 200
@@ -20,7 +21,7 @@ def finalists(contents: Contents) -> Markup:
     name = words(contents.objective.metric)
     header = [
         element("th", "", scope="col"), f"{name} in the search", f"{name} at the end",
-        words(contents.objective.metric.removesuffix("_valid")) + " on test", "predicted latency", "measured latency",
+        words(tested(contents.objective.metric)) + " on test", "predicted latency", "measured latency",
         "prediction error", "params", "MACs", element("th", "weights", class_="text"),
         element("th", "id", class_="text"),
     ]  # fmt: skip
@@ -36,7 +37,7 @@ def _finalist(contents: Contents, place: int, entry: Entry) -> Markup:
     searched, ended = (found.get(inside), found.get(metric)) if inside in found else (found.get(metric), None)
     chosen = contents.best is not None and entry.identity == contents.best.identity
     late = contents.limit_ms is not None and found.get("latency_ms", 0.0) > contents.limit_ms
-    keys = [metric.removesuffix("_valid"), "latency_ms_predicted", "latency_ms", "latency_error", *_COSTS]
+    keys = [tested(metric), "latency_ms_predicted", "latency_ms", "latency_error", *_COSTS]
     figures = [quantity(metric, searched), quantity(metric, ended), *(quantity(key, found.get(key)) for key in keys)]
     marked = 2 + keys.index("latency_ms")
     cells = [element("td", each, class_="late" if late and at == marked else None) for at, each in enumerate(figures)]
@@ -120,12 +121,16 @@ def evaluations(contents: Contents) -> Markup | None:
     if not told:
         return None
     metric, sign = contents.objective.metric, -1 if contents.objective.direction == "maximize" else 1
-    ranked = sorted(told, key=lambda each: sign * each.metrics[metric] if metric in each.metrics else float("inf"))
+    losses = {each.number: sign * each.metrics.get(metric, sign * float("inf")) for each in told}
+    alike = {each.number for each in comparable(told)}
+    ranked = sorted(told, key=lambda each: (each.number not in alike, losses[each.number]))
+    varied = any(each.fidelity is not None for each in told)
     keys = [metric, "latency_ms_predicted", *_COSTS]
     rows = [
         [
             element("th", str(each.number), scope="row"),
             *(quantity(key, each.metrics.get(key)) for key in keys),
+            *([NOTHING if each.fidelity is None else f"{each.fidelity:.3g}"] if varied else []),
             seconds_text(each.seconds),
             element("td", each.error or "", class_="text"),
         ]
@@ -138,6 +143,7 @@ def evaluations(contents: Contents) -> Markup | None:
         "predicted latency",
         "params",
         "MACs",
+        *(["fidelity"] if varied else []),
         "time",
         element("th", "error", class_="text"),
     ]

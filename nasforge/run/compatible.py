@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nasforge.build.variants import checked_variants
 from nasforge.errors import IncompatibleError, NasforgeError, SpaceError
 from nasforge.space import SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing
@@ -26,6 +25,8 @@ def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str)
                     "another strategy."
                 )
     if isinstance(strategy, WeightSharing):
+        from nasforge.build.variants import checked_variants  # brings torch, which others do not need
+
         try:
             checked_variants(space)
         except SpaceError as error:

@@ -80,7 +80,7 @@ class Delivery:
             batch = within[begin : begin + self._plan.retrained]
             for place, finalist in enumerate(batch):
                 self._give_weights(finalist, elapsed, share=1.0 / (len(batch) - place))
-            loss = self._setup.problem.objectives[0].loss
+            loss = self._setup.final_objective.loss
             for finalist in sorted(batch, key=lambda each: loss(each.metrics)):
                 self._write(finalist)
                 self._measure(finalist)
@@ -141,7 +141,7 @@ class Delivery:
         found = evaluate(module, self._setup.source, self._setup.task, "valid")
         judge = judge_of(self._setup)
         found = {f"{name}_valid": value for name, value in found.items()} | (judge(module) if judge else {})
-        rated = {"accuracy_valid", self._setup.problem.objectives[0].metric} & finalist.metrics.keys()
+        rated = {"accuracy_valid", self._setup.problem.objectives[0].metric} & finalist.metrics.keys() & found.keys()
         if finalist.weights == RETRAINED:
             finalist.metrics.update({f"{name}_in_search": finalist.metrics[name] for name in sorted(rated)})
         finalist.metrics.update(found)

@@ -1,4 +1,4 @@
-"""How a job is evaluated: from scratch, with shared weights, by the strategy's own rating, or looked up.
+"""How a job is evaluated: from scratch, with shared weights, by the strategy's own rating, looked up, or scored.
 
 What measures a job is plain objects without the run around them, so that it can be sent to a worker; what the run
 knows without measuring (costs, networks that were evaluated before) is added in the driver.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError
-from nasforge.evaluate.evaluator import Judge
+from nasforge.evaluate.evaluator import Evaluator, Judge
 from nasforge.evaluate.quantised import INT8_METRIC, QuantisedJudge
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
@@ -32,13 +32,15 @@ TEST_METRIC: Final = "accuracy"
 
 
 def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) -> Evaluate:
-    """Return what measures a job: for the table of the run, or for the strategy's kind of evaluation.
+    """Return what measures a job: for the table or the score of the run, or for the strategy's kind of evaluation.
 
     Raises:
         UsageError: the strategy wants shared weights and trains none.
     """
     if setup.table is not None:
         return LookedUp(setup.table)
+    if setup.scored is not None:
+        return Measured(setup.scored)
     strategy = setup.strategy
     if strategy.evaluator == "trained":
         config = training_config(setup.settings.training, plan.evaluation_epochs)
@@ -72,7 +74,7 @@ def augmented(setup: Setup) -> bool:
 class Measured:
     """By an evaluator."""
 
-    evaluator: TrainedEvaluator | SharedEvaluator
+    evaluator: Evaluator
 
     def __call__(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -16,7 +16,7 @@ from typing import Any, Final, final
 
 from nasforge.build import build_network, export_onnx
 from nasforge.run.progress import Listener
-from nasforge.run.ranking import different_networks
+from nasforge.run.ranking import different_networks, highest_fidelity
 from nasforge.run.setup import PREDICTED, Setup
 from nasforge.strategy import Evaluation
 
@@ -50,7 +50,8 @@ class Finalist:
 def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Listener) -> list[Finalist]:
     """Measure the best, a few at a time, until one is within the latency limit.
 
-    After a miss the next are the best of those that should be within, going by how far predictions were off so far.
+    All of a round were evaluated at one fidelity, those of the highest first: others would be chosen by less. After a
+    miss the next are the best of those that should be within, going by how far predictions were off so far.
 
     Returns:
         All that were measured, best first; only the first few, unmeasured, where the target cannot measure here.
@@ -58,7 +59,7 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
     count, limit = setup.settings.finalists, setup.settings.limits.latency_ms
     source = setup.weights_of_evaluations
     if setup.target.available() is not None:
-        chosen = itertools.islice(different_networks(ranking, setup.space), count)
+        chosen = itertools.islice(different_networks(highest_fidelity(ranking, setup.problem), setup.space), count)
         return [_finalist(setup, each, source) for each in chosen]
     places = {each.number: place for place, each in enumerate(ranking)}
     found: list[Finalist] = []
@@ -69,7 +70,7 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
             for each in different_networks(_by_likelihood(setup, ranking, found, limit), setup.space)
             if setup.space.network_id(each.architecture) not in known
         )
-        batch = [_finalist(setup, each, source) for each in itertools.islice(new, count)]
+        batch = [_finalist(setup, each, source) for each in _of_one_fidelity(itertools.islice(new, count))]
         if not batch:
             break
         listener.stage("measuring", 1.0)
@@ -78,6 +79,11 @@ def measure_finalists(setup: Setup, ranking: Sequence[Evaluation], listener: Lis
         if any(each.within(limit) for each in batch):
             break
     return sorted(found, key=lambda each: places[each.evaluation.number])
+
+
+def _of_one_fidelity(ranking: Iterable[Evaluation]) -> list[Evaluation]:
+    """Return the first evaluation and those right behind it of the same fidelity."""
+    return [*next(itertools.groupby(ranking, key=lambda each: each.fidelity), (None, ()))[1]]
 
 
 def _by_likelihood(

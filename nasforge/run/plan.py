@@ -22,6 +22,7 @@ QUICK_EVALUATION_PASSES: Final = 2_500
 QUICK_RETRAIN_PASSES: Final = 24_000
 QUICK_EVALUATIONS: Final = 16
 QUICK_LOOKED_UP: Final = 500
+QUICK_SCORED: Final = 100
 SHARED_EPOCHS: Final = 120.0
 EVALUATION_EPOCHS: Final = 5.0
 RETRAIN_EPOCHS: Final = 60.0
@@ -65,7 +66,7 @@ def make_plan(
     *,
     shares_weights: bool,
     retrains: bool,
-    looked_up: bool = False,
+    quick_evaluations: int = QUICK_EVALUATIONS,
 ) -> Plan:
     """Divide a budget.
 
@@ -75,7 +76,7 @@ def make_plan(
         images: in the train split.
         shares_weights: whether the strategy trains shared weights.
         retrains: whether its finalists are trained again.
-        looked_up: whether evaluations are looked up, which takes no time.
+        quick_evaluations: of a quick run without shared weights; more where an evaluation takes no training.
     """
     quick, seconds, training = budget.unit == "quick", budget.seconds, expanded(training)
     shares = TRAINED_SHARES
@@ -87,7 +88,7 @@ def make_plan(
     )
     evaluations = budget.evaluations
     if quick and not shares_weights:
-        evaluations = QUICK_LOOKED_UP if looked_up else QUICK_EVALUATIONS
+        evaluations = quick_evaluations
     if budget.epochs is not None:
         shared = budget.epochs
         evaluations = None if shares_weights else max(1, int(budget.epochs / evaluation))

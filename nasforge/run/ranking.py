@@ -15,11 +15,11 @@ from nasforge.strategy import Evaluation, Problem
 
 @final
 class Best:
-    """The best value of the first objective so far, without looking at all evaluations again each time."""
+    """The best value of the first objective so far at the highest fidelity so far, found without looking back."""
 
     def __init__(self, problem: Problem, evaluations: Iterable[Evaluation]) -> None:
         """Look at what was evaluated before."""
-        self._problem, self._loss = problem, float("inf")
+        self._problem, self._standing = problem, (0.0, float("inf"))
         self._figures: dict[str, float] = {}
         for each in evaluations:
             self.hear(each)
@@ -27,8 +27,9 @@ class Best:
     def hear(self, evaluation: Evaluation) -> dict[str, float]:
         """Take one more into account; return the metric's name and best value, nothing where all failed."""
         loss, metric = self._problem.loss(evaluation), self._problem.objectives[0].metric
-        if loss < self._loss:
-            self._loss, self._figures = loss, {f"best {metric}": float(evaluation.metrics[metric])}
+        standing = (-self._problem.spent(evaluation), loss)
+        if loss < float("inf") and standing < self._standing:
+            self._standing, self._figures = standing, {f"best {metric}": float(evaluation.metrics[metric])}
         return self._figures
 
 
@@ -49,10 +50,23 @@ def ranked(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluati
     """Return the evaluations worth measuring, best first.
 
     Failures and architectures beyond a cost limit are left out; of one architecture looked at several times the
-    evaluation of highest fidelity counts, then the latest. With several objectives, whole Pareto fronts come
-    one after another, each by its first objective. Equal ones are ordered by cost, then by number.
+    evaluation of highest fidelity counts, then the latest. All of a fidelity come before any of a lower one, which
+    says less. With several objectives, whole Pareto fronts come one after another, each by its first objective. Equal
+    ones are ordered by cost, then by number.
     """
-    kept = _distinct(each for each in evaluations if each.error is None and problem.feasible(each.architecture))
+    levels: dict[float, list[Evaluation]] = {}
+    for each in _distinct(evaluations, problem):
+        levels.setdefault(problem.spent(each), []).append(each)
+    return [each for fidelity in sorted(levels, reverse=True) for each in _ranked(levels[fidelity], problem)]
+
+
+def highest_fidelity(evaluations: Sequence[Evaluation], problem: Problem) -> list[Evaluation]:
+    """Return the evaluations on which most was spent: the only ones that can be compared with the best."""
+    most = max((problem.spent(each) for each in evaluations), default=0.0)
+    return [each for each in evaluations if problem.spent(each) == most]
+
+
+def _ranked(kept: Sequence[Evaluation], problem: Problem) -> list[Evaluation]:
     losses = [[objective.loss(each.metrics) for objective in problem.objectives] for each in kept]
     fronts = front_numbers(losses).tolist()
     cost = problem.costs.get(problem.reference_cost, problem.space.cost("macs"))
@@ -73,10 +87,13 @@ def different_networks(ranking: Iterable[Evaluation], space: SearchSpace) -> Ite
             yield each
 
 
-def _distinct(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+def _distinct(evaluations: Iterable[Evaluation], problem: Problem) -> list[Evaluation]:
+    """Return one evaluation for each architecture that has a usable one, by number."""
     best: dict[Architecture, Evaluation] = {}
     for each in evaluations:
+        if each.error is not None or not problem.feasible(each.architecture):
+            continue
         known = best.get(each.architecture)
-        if known is None or (each.fidelity or 0.0, each.number) >= (known.fidelity or 0.0, known.number):
+        if known is None or (problem.spent(each), each.number) >= (problem.spent(known), known.number):
             best[each.architecture] = each
     return sorted(best.values(), key=lambda each: each.number)

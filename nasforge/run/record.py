@@ -14,6 +14,7 @@ from nasforge.identity import fingerprint
 from nasforge.run.finalists import MEASURED, Finalist
 from nasforge.run.options import option_defaults
 from nasforge.run.plan import Plan, training_config
+from nasforge.run.ranking import highest_fidelity
 from nasforge.run.result import environment
 from nasforge.run.setup import Setup
 from nasforge.space import Architecture
@@ -126,9 +127,10 @@ def entry(setup: Setup, finalist: Finalist) -> dict[str, Any]:
 
 
 def pareto(setup: Setup, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Return the evaluations that no other beats in the first objective and in the reference cost."""
+    """Return the evaluations of highest fidelity that no other beats in first objective and reference cost."""
     problem = setup.problem
-    kept = [each for each in evaluations if each.error is None and problem.feasible(each.architecture)]
+    usable = [each for each in evaluations if each.error is None and problem.feasible(each.architecture)]
+    kept = highest_fidelity(usable, problem)
     cost = problem.costs[problem.reference_cost]
     return [kept[i] for i in pareto_front([[problem.loss(each), cost(each.architecture)] for each in kept])]
 

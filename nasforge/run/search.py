@@ -24,7 +24,6 @@ from nasforge.run.finalists import Finalist, measure_finalists
 from nasforge.run.folder import RunFolder
 from nasforge.run.listening import listening
 from nasforge.run.outcome import SearchResult
-from nasforge.run.plan import make_plan
 from nasforge.run.progress import Listener
 from nasforge.run.ranking import Best, nothing_found, ranked
 from nasforge.run.record import result_document
@@ -85,15 +84,7 @@ class Search:
         self._begun = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._cut: list[str] = []
-        strategy = setup.strategy
-        self._plan = make_plan(
-            setup.settings.budget,
-            setup.settings.training,
-            len(setup.source.split("train").labels),
-            shares_weights=isinstance(strategy, WeightSharing),
-            retrains=getattr(strategy, "retrain", True),
-            looked_up=setup.table is not None,
-        )
+        self._plan = setup.plan
 
     def run(self) -> SearchResult:
         """Search from where the folder stands to the end."""

@@ -11,6 +11,7 @@ from nasforge.goals import Constraint, objective_of
 from nasforge.goals.quantity import count, milliseconds
 from nasforge.run.budget import Budget, plain_number
 from nasforge.run.engine import Engine, seconds
+from nasforge.run.scores import Filter, read_scores
 from nasforge.run.tracking import Tracking
 
 ALL_WORKERS: Final = 0
@@ -94,8 +95,12 @@ class Settings:
         task: task and its options.
         data: `name` or `name:argument` of a data set.
         data_options: size, classes, limit.
-        evaluation: `table:NAME` or `table:PATH.csv` to look evaluations up; None: as the strategy wants them.
-        objective: what to improve: `accuracy`, `int8_accuracy` (of the quantised file) or `nll`, on valid.
+        evaluation: `table:NAME` or `table:PATH.csv` to look evaluations up, `zero_cost:SCORE` to score untrained
+            networks; None: as the strategy wants them.
+        scores: zero-cost scores that the strategy may ask for.
+        filter: only architectures with such a score are looked at.
+        objective: what to improve: `accuracy`, `int8_accuracy` (of the quantised file) or `nll`, on valid; where
+            evaluations are scores, what decides between finalists that were trained.
         limits: hard limits.
         budget: what the search may spend.
         training: fields of the training configuration, for finalists and for evaluations.
@@ -119,6 +124,8 @@ class Settings:
     data: str = "digits"
     data_options: Mapping[str, Any] = field(default_factory=dict)
     evaluation: str | None = None
+    scores: tuple[str, ...] = ()
+    filter: Filter | None = None
     objective: str = "accuracy"
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)
@@ -160,6 +167,8 @@ class Settings:
             data=str(given.get("data") or default.data),
             data_options=dict(given.get("data_options") or {}),
             evaluation=_text(given, "evaluation"),
+            scores=read_scores(given.get("scores")),
+            filter=Filter.read(given.get("filter")),
             objective=_objective(given),
             limits=Limits.read(given.get("limits") or {}),
             budget=Budget.parse(str(given.get("budget", "quick"))),
@@ -185,6 +194,8 @@ class Settings:
             "data": self.data,
             "data_options": dict(self.data_options),
             "evaluation": self.evaluation,
+            "scores": list(self.scores),
+            "filter": None if self.filter is None else str(self.filter),
             "objective": self.objective,
             "limits": self.limits.to_json(),
             "budget": str(self.budget),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from nasforge import registry
 from nasforge.errors import InfeasibleError, UsageError
 from nasforge.evaluate.quantised import INT8_METRIC
 from nasforge.evaluate.tabular import TabularEvaluator
-from nasforge.goals import objective_of
+from nasforge.evaluate.zero_cost import ZeroCostEvaluator
+from nasforge.goals import Objective, objective_of
 from nasforge.hardware.cost import Cost
 from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
@@ -17,11 +18,11 @@ from nasforge.run.compatible import check_compatible
 from nasforge.run.data import load_source as load_source  # where others look for it, too
 from nasforge.run.executors import placed_target
 from nasforge.run.options import check_memory, make, make_space, make_strategy, make_target
-from nasforge.run.plan import check_training, training_config
+from nasforge.run.plan import Plan, check_training, make_plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.recipe import TEACHER, check_followed, check_places
+from nasforge.run.scoring import check_scores, load_evaluation, quick_evaluations, scorers, with_scores
 from nasforge.run.settings import Settings
-from nasforge.run.table import load_table
 from nasforge.run.teacher import load_teachers
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing
@@ -80,14 +81,23 @@ class Setup:
     predictor: Any
     problem: Problem
     strategy: Strategy
+    plan: Plan
     table: TabularEvaluator | None = None
     teacher: Teachers | None = None
+    scored: ZeroCostEvaluator | None = None
+
+    @property
+    def final_objective(self) -> Objective:
+        """What decides between finalists that were trained: as asked for, where the search went by a score."""
+        return objective_of(self.settings.objective)
 
     @property
     def weights_of_evaluations(self) -> str:
         """Which weights the accuracies of evaluations belong to."""
         if self.table is not None:
             return f"those of {self.settings.evaluation}"
+        if self.scored is not None:
+            return f"none, scored by {self.scored.scorer.name}"
         return INHERITED if self.strategy.evaluator == "shared" else "trained briefly"
 
     def artifact(self, architecture: Architecture) -> Artifact:
@@ -112,9 +122,12 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     _check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
     teacher = _teacher(settings, space, strategy, source, task, listener)
-    table = None
-    if settings.evaluation is not None:
-        table = load_table(settings.evaluation, space, strategy, settings.strategy.name)
+    plan, make_scorer = _plan(settings, source, strategy), scorers(settings, space, source, task)
+    check_scores(settings, strategy, make_scorer)
+    table, scored = load_evaluation(settings, space, strategy, make_scorer)
+    if table is not None or scored is not None:
+        costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs")}
+        strategy.setup(with_fidelities(Problem(space, costs=costs), settings, plan, table))  # before time is spent
     _check_counts(space, settings)
     target = given.target or make_target(settings.target.name, settings.target.options)
     _check_objective(settings, strategy, target)
@@ -122,8 +135,9 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     listener.stage("latency", 1.0)
     predictor = target.predictor(space, lambda done, total: listener.progress(done / max(total, 1), {}))
     listener.note(predictor.source)
-    problem = make_problem(space, settings, predictor.cost)
+    problem = with_fidelities(make_problem(space, settings, predictor.cost), settings, plan, table)
     check_feasible(problem, settings.seed)
+    problem = with_scores(problem, settings, scored, make_scorer, listener)
     strategy.setup(problem)
     return Setup(
         settings=settings,
@@ -136,8 +150,10 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
         predictor=predictor,
         problem=problem,
         strategy=strategy,
+        plan=plan,
         table=table,
         teacher=teacher,
+        scored=scored,
     )
 
 
@@ -225,6 +241,25 @@ def make_problem(space: SearchSpace, settings: Settings, latency: Cost | None) -
         costs=costs,
         budget=settings.budget.evaluations,
         reference_cost=PREDICTED if latency is not None else "macs",
+    )
+
+
+def with_fidelities(problem: Problem, settings: Settings, plan: Plan, table: TabularEvaluator | None) -> Problem:
+    """Return the problem with what evaluations can spend: what the table has, or epochs up to those of the plan."""
+    if settings.evaluation is None:
+        return replace(problem, full_fidelity=plan.evaluation_epochs, evaluated_by="training")
+    known = (table.fidelities if table is not None else ()) or (1.0,)
+    return replace(problem, fidelities=known, full_fidelity=known[-1], evaluated_by=str(settings.evaluation))
+
+
+def _plan(settings: Settings, source: Any, strategy: Strategy) -> Plan:
+    return make_plan(
+        settings.budget,
+        settings.training,
+        len(source.split("train").labels),
+        shares_weights=isinstance(strategy, WeightSharing),
+        retrains=getattr(strategy, "retrain", True),
+        quick_evaluations=quick_evaluations(settings.evaluation),
     )
 
 

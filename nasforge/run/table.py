@@ -19,19 +19,20 @@ def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy
     """Return the table that `evaluation` names.
 
     Args:
-        evaluation: `table:NAME` or `table:NAME:ARGUMENT` of an installed suite, or `table:PATH.csv`.
+        evaluation: `table:NAME` or `table:NAME:ARGUMENT` of an installed table, or `table:PATH.csv`.
         space: of the run; the table must be of the same.
         strategy: of the run; one that shares weights is refused.
         strategy_name: for the sentence.
 
     Raises:
-        UsageError: another text, an unknown suite, a file that cannot be used, or a strategy with weights.
+        UsageError: another text, an unknown table, a file that cannot be used, or a strategy with weights.
         ArchitectureError: the table is of another space.
     """
     where = evaluation.removeprefix(HEAD)
     if where == evaluation or not where:
         raise UsageError(
-            f"evaluation was given '{evaluation}'; expected table:NAME of an installed suite or table:PATH.csv."
+            f"evaluation was given '{evaluation}'; expected table:NAME of an installed table, table:PATH.csv, or "
+            "zero_cost:SCORE."
         )
     if isinstance(strategy, WeightSharing):
         raise UsageError(
@@ -41,9 +42,9 @@ def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy
     if Path(where).suffix in FILES:
         return read_table(Path(where), space)
     name, _, argument = where.partition(":")
-    if name not in registry.installed("suites"):
-        raise NotInstalledError.unknown("suite", name, registry.installed("suites"))
-    make = registry.load("suites", name)
+    if name not in registry.installed("tables"):
+        raise NotInstalledError.unknown("table", name, registry.installed("tables"))
+    make = registry.load("tables", name)
     table: TabularEvaluator = make(argument) if argument else make()
     if table.space.fingerprint != space.fingerprint:
         raise ArchitectureError(

@@ -63,11 +63,11 @@ class AdditiveCost:
         """Return the costs of rows of decisions, shape (n, choices) -> (n,)."""
         total = np.full(len(decisions), self.constant, dtype=np.float64)
         positive = np.maximum(np.asarray(decisions).T, 0).astype(np.intp)
-        for pairs, values in self._flat:
+        for (pairs, _), table in zip(self._flat, self.tables, strict=True):
             place = np.zeros(len(decisions), dtype=np.intp)
             for axis, stride in pairs:
                 place += positive[axis] * stride
-            total += np.asarray(values).take(place)
+            total += table.values.reshape(-1).take(place)
         return total
 
     def scaled(self, factor: float, offset: float = 0.0, metric: str | None = None) -> AdditiveCost:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from nasforge.goals import Constraint, Objective
 from nasforge.hardware.cost import Cost
 from nasforge.space import Architecture, SearchSpace
 
+FILTERED_DRAWS: Final = 1000
 Score = Callable[[Sequence[Architecture]], np.ndarray]
 """A zero-cost score: for n architectures an array of shape (n,), of which more is better; NaN where there is none."""
 
@@ -51,6 +52,18 @@ class Evaluation:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class ScoreFilter:
+    """Only architectures whose zero-cost `score` is at least `threshold` are looked at; those without one are not."""
+
+    score: str
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.score} >= {self.threshold:.6g}"
+
+
+@final
 @dataclass(frozen=True)
 class Problem:
     """What a strategy may know: the space, the goals, and the costs that need no evaluation.
@@ -58,6 +71,9 @@ class Problem:
     `costs` maps a metric (`params`, `macs`, `latency_ms_predicted`) to its model; `budget` is the
     number of evaluations the run allows, where it is known; `reference_cost` the cost metric that
     stands for the target's latency; `scores` maps a zero-cost score to what computes it, which trains nothing.
+    `fidelities` are the amounts, in order, that an evaluation can spend (None: any up to the full one), in units of
+    `evaluated_by`, such as epochs; `full_fidelity` is what it spends where a proposal names none.
+    `filter` bounds one of them; `feasible` and `sample` go by it, so whoever proposes only what they allow does too.
     """
 
     space: SearchSpace
@@ -65,20 +81,37 @@ class Problem:
     constraints: tuple[Constraint, ...] = ()
     costs: Mapping[str, Cost] = field(default_factory=dict)
     scores: Mapping[str, Score] = field(default_factory=dict)
+    filter: ScoreFilter | None = None
     budget: int | None = None
     reference_cost: str = "macs"
+    fidelities: tuple[float, ...] | None = None
+    full_fidelity: float = 1.0
+    evaluated_by: str = "evaluation"
+
+    def spent(self, evaluation: Evaluation) -> float:
+        """Return the fidelity of an evaluation."""
+        return self.full_fidelity if evaluation.fidelity is None else evaluation.fidelity
 
     def cost_metrics(self, architecture: Architecture) -> dict[str, float]:
         """Return every known cost of an architecture."""
         return {metric: float(cost(architecture)) for metric, cost in self.costs.items()}
 
     def feasible(self, architecture: Architecture) -> bool:
-        """Say whether all constraints on known costs hold."""
+        """Say whether all constraints on known costs hold, and the architecture passes the filter."""
+        return self._within_limits(architecture) and self.passes(architecture)
+
+    def _within_limits(self, architecture: Architecture) -> bool:
         return all(
             self.costs[limit.metric](architecture) <= limit.bound
             for limit in self.constraints
             if limit.metric in self.costs
         )
+
+    def passes(self, architecture: Architecture) -> bool:
+        """Say whether the filter lets the architecture through; everything passes without one."""
+        if self.filter is None:
+            return True
+        return bool(self.scores[self.filter.score]([architecture])[0] >= self.filter.threshold)
 
     def loss(self, evaluation: Evaluation) -> float:
         """Return the first objective as a number of which less is better (infinity for a failure)."""
@@ -95,15 +128,28 @@ class Problem:
         return total
 
     def sample(self, rng: np.random.Generator, batch: int = 256) -> Architecture:
-        """Draw an architecture that meets all cost limits.
+        """Draw an architecture that meets all cost limits and passes the filter.
 
-        Rejection first, which keeps the space's own distribution; for limits that few architectures meet, a descent on
-        the violation from the least offending sample and from the cheapest architectures, then a random walk within
-        the limits.
+        Of limits: rejection first, which keeps the space's own distribution; for limits that few architectures meet, a
+        descent on the violation from the least offending sample and from the cheapest architectures, then a random walk
+        within the limits. Of the filter: rejection.
 
         Raises:
-            InfeasibleError: nothing within the limits was found; the message gives the best cost seen.
+            InfeasibleError: nothing within the limits was found; the message gives the best cost seen. Or nothing that
+                passes the filter was.
         """
+        if self.filter is None:
+            return self._sample_within_limits(rng, batch)
+        for _ in range(FILTERED_DRAWS):
+            drawn = self._sample_within_limits(rng, batch)
+            if self.passes(drawn):
+                return drawn
+        raise InfeasibleError(
+            f"none of {FILTERED_DRAWS} random architectures of space '{self.space.name}' has {self.filter}, as the "
+            "filter asks; let it pass more."
+        )
+
+    def _sample_within_limits(self, rng: np.random.Generator, batch: int) -> Architecture:
         limited = [limit for limit in self.constraints if limit.metric in self.costs]
         if not limited:
             return self.space.sample(rng)
@@ -116,7 +162,7 @@ class Problem:
         closest = self.space.from_decisions(decisions[int(violation.argmin())])
         for start in (closest, *self._cheapest(limited)):
             found = self._descend(start)
-            if self.feasible(found):
+            if self._within_limits(found):
                 return self._wander(found, rng)
             closest = min(closest, found, key=lambda a: float(self.violation(np.asarray([a.decisions]))[0]))
         raise InfeasibleError(self._infeasible_sentence(limited, closest))
@@ -148,7 +194,7 @@ class Problem:
         """Walk at random within the limits, twice as many steps as there are choices."""
         for _ in range(2 * len(self.space.choices)):
             moved = self.space.mutate(current, rng)
-            if self.feasible(moved):
+            if self._within_limits(moved):
                 current = moved
         return current
 

@@ -136,6 +136,22 @@ class StrategySuite(SharedWeightsTests):
                 assert problem.space.contains(architecture)
                 assert problem.feasible(architecture)
 
+    def test_proposals_pass_the_filter(self) -> None:
+        """Nothing is proposed that a filter by a zero-cost score keeps back; runs refuse one for shared weights."""
+        if isinstance(self.trial.make(), WeightSharing):
+            return
+        problem = self.trial.filtered()
+        proposed = run(self.asking(problem))
+        assert proposed
+        for decisions in proposed:
+            assert problem.passes(problem.space.from_decisions(decisions))
+
+    def test_a_filter_that_nothing_passes_is_an_error(self) -> None:
+        """The search ends with InfeasibleError, not with an architecture that does not pass."""
+        if not isinstance(self.trial.make(), WeightSharing):
+            with pytest.raises(InfeasibleError, match="pretended"):
+                run(self.asking(self.trial.filtered(2.0)))
+
     def test_limits_that_nothing_meets_are_an_error(self) -> None:
         """The search ends with InfeasibleError, not with an architecture beyond the limits."""
         space = self.declare()

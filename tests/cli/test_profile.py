@@ -23,6 +23,7 @@ def cache(monkeypatch, tmp_path):
         (["--seed", "3", "-n", "20"], "--networks, --seed cannot go with a profile of this machine"),
         (["--export-networks", "nets", "--data", "digits"], "--data cannot go with --export-networks"),
         (["--export-networks", "nets", "--batch", "8"], "--batch cannot go with --export-networks"),
+        (["--export-networks", "nets", "--threads", "1"], "--threads cannot go with --export-networks"),
         (["--export-networks", "nets", "--target", "int8"], "--target cannot go with --export-networks"),
         (["--from-measurements", "t.csv", "--name", "x", "--out", "o.json"], "--out cannot go with --from-measure"),
         (["--from-measurements", "t.csv", "--name", "x", "--space", "nb201"], "--space cannot go with --from-measure"),

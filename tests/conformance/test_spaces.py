@@ -7,7 +7,7 @@ from nasforge.testing.spaces import SpaceSuite
 
 MORE = {"architectures": 500, "networks": 200, "runs": 20}
 FEWER = {"architectures": 30, "networks": 4, "runs": 2}
-LARGE = {"nasnet"}
+LARGE = {"eeea", "nasnet"}
 """Spaces whose smallest preset has hundreds of layers: both variants look at fewer architectures."""
 
 for _name in installed("spaces"):

@@ -38,7 +38,7 @@ def test_parameters_and_macs_of_all_macro_networks_are_the_benchmarks():
 @pytest.mark.plugins
 @needs_tables
 def test_the_known_best_macro_network_is_found_and_feedback_is_one_of_three_seeds():
-    table = registry.load("suites", "nasbench_macro")()
+    table = registry.load("tables", "nasbench_macro")()
     every = {each.decisions: table.evaluate(each) for each in table.space.enumerate()}
     best = max(every, key=lambda each: every[each]["accuracy"])
     assert "".join(map(str, best)) == "22212202"
@@ -53,7 +53,7 @@ def test_the_known_best_macro_network_is_found_and_feedback_is_one_of_three_seed
 @pytest.mark.plugins
 @needs_tables
 def test_the_table_of_sizes_holds_all_widths_with_the_benchmarks_accuracies():
-    table, found = registry.load("suites", "nats_sss")(), official(SIZES)
+    table, found = registry.load("tables", "nats_sss")(), official(SIZES)
     space = table.space
     assert space.size == len(table) == 32_768
     for row in np.random.default_rng(0).integers(0, len(found["channels"]), 200).tolist():
@@ -66,7 +66,7 @@ def test_the_table_of_sizes_holds_all_widths_with_the_benchmarks_accuracies():
 @pytest.mark.plugins
 @pytest.mark.parametrize("name", ["nasbench_macro", "nats_sss"])
 def test_data_that_are_not_here_and_data_sets_that_are_not_in_a_table_are_named(name, tmp_path, monkeypatch):
-    make = registry.load("suites", name)
+    make = registry.load("tables", name)
     monkeypatch.setenv("NASFORGE_DATA", str(tmp_path))
     with pytest.raises(DataError, match=f"{name}.*does not exist; set NASFORGE_DATA"):
         make()

@@ -52,6 +52,22 @@ def test_an_edited_profile_does_not_match_its_checksum(tmp_path, profile, part):
     assert read_cached(path) is None
 
 
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("entries", [0.1]), ("entries", {"conv": "fast"}), ("entries", {"conv": True}), ("validation", 3.0),
+        ("reference", {"a": None}), ("held_out", {}), ("fitted", ["x"]), ("device", "mine"), ("created", 5),
+        ("correction", None), ("kernels", [1.0]),
+    ],
+)  # fmt: skip
+def test_a_part_of_another_kind_is_refused_by_name_whatever_the_checksum(tmp_path, profile, part, content):
+    path = tmp_path / "profile.json"
+    data = {**profile.to_json(), part: content}
+    path.write_text(json.dumps({**data, "sha256": checksum(data)}))
+    with pytest.raises(ProfileError, match=f"part '{part}'.*is not as nasforge writes it"):
+        read_profile(path)
+
+
 def test_a_profile_cut_anywhere_is_refused_and_measured_again(tmp_path, profile):
     path = tmp_path / "profile.json"
     write_profile(path, profile)

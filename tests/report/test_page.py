@@ -300,4 +300,7 @@ def test_what_the_measurement_says_of_the_host_stands_in_the_banner(make_run: Ma
     result = read_result(folder)
     result["best"]["provenance"]["measurement"]["noise"] = "not certified: others compute"
     write_result(folder, result)
-    assert "the limit is 50 ms; not certified: others compute." in page_of((folder, space)).text
+    text = page_of((folder, space)).text
+    assert "the limit is 50 ms; not certified: others compute." in text
+    assert "NOT CERTIFIED The delivered file was measured" in text
+    assert "VERIFIED" not in text

@@ -15,7 +15,14 @@ import pytest
 
 from nasforge import SearchResult
 from nasforge.cli.app import main
-from nasforge.errors import ArchitectureError, DataError, EvaluationError, NotInstalledError, UsageError
+from nasforge.errors import (
+    ArchitectureError,
+    DataError,
+    EvaluationError,
+    IncompatibleError,
+    NotInstalledError,
+    UsageError,
+)
 from nasforge.evaluate.published import DATA
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.ops import Conv, GlobalPool, Linear
@@ -124,16 +131,16 @@ def test_tables_that_cannot_be_used_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_suite_of_another_space_is_refused(search_small: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_another_space_is_refused(search_small: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     x = Conv(choice(1, 2, name="other"))(Input(3, 8, 8))
     other = SearchSpace({"logits": Linear(2)(GlobalPool()(x))}, name="other")
-    installed = {"suite": Plugin("suites", "suite", "", "test")}
-    suite = SimpleNamespace(
+    installed = {"other": Plugin("tables", "other", "", "test")}
+    registry = SimpleNamespace(
         installed=lambda kind: installed, load=lambda kind, name: lambda: TabularEvaluator(other, {})
     )
-    monkeypatch.setattr(tables, "registry", suite)
+    monkeypatch.setattr(tables, "registry", registry)
     with pytest.raises(ArchitectureError, match="of space 'other'"):
-        search_small(evaluation="table:suite")
+        search_small(evaluation="table:other")
 
 
 def test_the_command_says_what_is_missing_without_the_data(
@@ -159,3 +166,47 @@ def test_evolution_on_the_table_of_nasbench201_finds_a_good_cell(tmp_path: Path)
     found = json.loads((out / "result.json").read_text())
     assert found["evaluations"] == 500
     assert found["best"]["metrics"]["accuracy_valid"] > 0.91  # the best of the table is 0.9173, the median 0.85
+
+
+def write_fidelities(path: Path, space: SearchSpace) -> None:
+    """Write a table whose short trainings rank backwards and promise more than the long ones hold."""
+    architectures = sorted(every(space), key=lambda each: each.decisions)
+    lines = [
+        {**space.describe(each), "fidelity": fidelity, "accuracy_valid": value}
+        for number, each in enumerate(architectures)
+        for fidelity, value in ((2, 0.9 - number / 100), (6, number / 100))
+    ]
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def test_short_trainings_never_win_over_long_ones(
+    search_small: Search, small_space: SearchSpace, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    write_fidelities(path, small_space)
+    result = search_small(
+        evaluation=f"table:{path}", strategy="successive_halving", budget="12-evaluations", retrain=False
+    )
+    lines = [json.loads(line).get("user_attrs", {}) for line in (result.folder / "study.log").read_text().splitlines()]
+    told = [line for line in lines if "number" in line]
+    full = [each for each in told if each["fidelity"] == 6.0]
+    assert {each["fidelity"] for each in told} == {2.0, 6.0}
+    best = max(each["metrics"]["accuracy_valid"] for each in full)
+    assert best < min(each["metrics"]["accuracy_valid"] for each in told if each["fidelity"] == 2.0)
+    assert result.metrics["accuracy_valid"] == best
+    numbers = {each["number"] for each in full}
+    shown = [*result.finalists, *result.document["pareto"]]
+    assert {each["provenance"]["evaluation"] for each in shown} <= numbers
+
+
+def test_a_table_of_one_fidelity_and_successive_halving_are_refused_before_the_target_is_looked_at(
+    search_small: Search, small_space: SearchSpace, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    write_table(path, small_space, lambda number: number / 20)
+    with pytest.raises(IncompatibleError, match=r"'successive_halving' .*table\.csv in space 'tiny' has one only"):
+        search_small(evaluation=f"table:{path}", strategy="successive_halving")
+    assert not (tmp_path / "run").exists()

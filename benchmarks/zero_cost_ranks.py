@@ -1,0 +1,153 @@
+"""How well zero-cost scores of untrained networks agree with the published ones, and rank NAS-Bench-201 on CIFAR-10.
+
+    NASFORGE_DATA=DIR python benchmarks/zero_cost_ranks.py [--architectures 200] [--repeats 5] [--quick]
+
+A random sample of the 9,445 cells that NAS-Bench-Suite-Zero scored. Each is built as a trainable network of space
+`nb201` and scored on one batch of 64 training images. Columns: Spearman of our score with the published one of the same
+name, of ours and of the published one with the test accuracy at 200 epochs on the same sample, of the published one on
+all 9,445, Kendall of ours, and the partial Spearman of ours given MACs. Intervals: 95 %, 2,000 bootstrap resamples of
+the architectures. The last row is the noise ceiling: two seeds of the truth. Scores are kept in `build/benchmarks`, so
+a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from record import record
+from scipy import stats
+
+from nasforge import registry
+from nasforge.evaluate.published import data_file
+from nasforge.evaluate.zero_cost import make_scorer, scoring_batch
+from nasforge.rng import generator
+from nasforge.tasks.classification import Classification
+
+sys.path.insert(0, str(Path(__file__).parent / "claims"))
+from parts import part, source_of
+
+PUBLISHED = {
+    "naswot": "nwot__cifar10", "jacov": "jacov__cifar10", "synflow": "synflow__cifar10", "snip": "snip__cifar10",
+    "grad_norm": "grad_norm__cifar10", "params": "params__cifar10", "macs": "flops_M__cifar10",
+}  # fmt: skip
+RESAMPLES = 2000
+CHUNK = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--architectures", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=5, help="cells a stage; 5 as published")
+    parser.add_argument("--quick", action="store_true", help="twenty architectures, one cell a stage")
+    asked = parser.parse_args()
+    count, repeats = (20, 1) if asked.quick else (asked.architectures, asked.repeats)
+    tables = read_tables()
+    known = np.flatnonzero(np.isfinite(tables["nwot__cifar10"]))
+    drawn = generator(0, "zero_cost_ranks").permutation(known)[:count]
+    scores, seconds = {name: [] for name in PUBLISHED}, {name: [] for name in PUBLISHED}
+    for begin in range(0, count, CHUNK):
+        found = part("zero_cost_ranks", settings(drawn[begin : begin + CHUNK], repeats), scored(drawn, begin, repeats))
+        for name in PUBLISHED:
+            scores[name] += found["scores"][name]
+            seconds[name] += found["seconds"][name]
+    truth = tables["test_acc__cifar10"]
+    table = [
+        row(name, np.asarray(scores[name]), tables[column], truth, drawn, known, float(np.median(seconds[name])))
+        for name, column in PUBLISHED.items()
+    ]
+    seeds = tables["val_acc_200ep__cifar10"][drawn]
+    both = np.isfinite(seeds[:, :2]).all(axis=1)
+    ceiling = spearman(seeds[both, 0], seeds[both, 1])
+    table.append(["two seeds of the truth", "", f"{ceiling:.3f}", "", "", "", "", ""])
+    header = [
+        "score", "with the published", "with accuracy", "published, same sample", "published, all", "Kendall",
+        "given MACs", "seconds",
+    ]  # fmt: skip
+    details = {
+        "architectures": count, "of": len(known), "repeats": repeats, "channels": 16, "images": 64,
+        "rows": drawn.tolist(), "scores": {name: [float(value) for value in scores[name]] for name in scores},
+    }  # fmt: skip
+    record("zero_cost_ranks_quick" if asked.quick else "zero_cost_ranks", header, table, details)
+
+
+def read_tables() -> dict[str, np.ndarray]:
+    """Return the published scores, accuracies and counts, one row for each of the 15,625 cells."""
+    found: dict[str, np.ndarray] = {}
+    for name in ("nb201/nb201.npz", "nb201/zerocost.npz"):
+        with np.load(data_file(name), allow_pickle=False) as file:
+            found |= {key: file[key] for key in file.files}
+    return found
+
+
+def settings(rows: np.ndarray, repeats: int) -> dict[str, Any]:
+    return {"rows": rows.tolist(), "repeats": repeats, "version": 1}
+
+
+def scored(drawn: np.ndarray, begin: int, repeats: int) -> Callable[[], dict[str, Any]]:
+    """Return what scores a chunk of the sample by every score."""
+
+    def make() -> dict[str, Any]:
+        tables = read_tables()
+        space = registry.load("spaces", "nb201")(repeats=repeats)
+        options = [space.choices[0].labels.index(str(name)) for name in tables["ops_names"]]
+        batch = scoring_batch(source_of("cifar10", 0).sealed(), Classification(), 0)
+        scorers = {name: make_scorer(name, space, batch, 0) for name in PUBLISHED}
+        scores: dict[str, list[float]] = {name: [] for name in PUBLISHED}
+        seconds: dict[str, list[float]] = {name: [] for name in PUBLISHED}
+        for cell in drawn[begin : begin + CHUNK]:
+            architecture = space.from_decisions([options[operation] for operation in tables["ops"][cell]])
+            for name, scorer in scorers.items():
+                begun = time.perf_counter()
+                scores[name].append(scorer.of(architecture))
+                seconds[name].append(time.perf_counter() - begun)
+        return {"scores": scores, "seconds": seconds}
+
+    return make
+
+
+def row(
+    name: str, ours: np.ndarray, published: np.ndarray, truth: np.ndarray, drawn: np.ndarray, known: np.ndarray,
+    seconds: float,
+) -> list[Any]:  # fmt: skip
+    theirs, accuracy = published[drawn], truth[drawn]
+    finite = np.isfinite(ours)
+    size = read_tables()[PUBLISHED["macs"]][drawn]
+    ours, theirs_here, accuracy_here, size = ours[finite], theirs[finite], accuracy[finite], size[finite]
+    return [
+        name,
+        with_interval(ours, theirs_here),
+        with_interval(ours, accuracy_here),
+        with_interval(theirs_here, accuracy_here),
+        f"{spearman(published[known], truth[known]):.3f}",
+        f"{stats.kendalltau(ours, accuracy_here).statistic:.3f}",
+        "" if name == "macs" else f"{partial(ours, accuracy_here, size):.3f}",
+        round(seconds, 3),
+    ]
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float:
+    return float(stats.spearmanr(first, second).statistic)
+
+
+def with_interval(first: np.ndarray, second: np.ndarray) -> str:
+    """Return Spearman's coefficient with its 95 % bootstrap interval."""
+    rng = generator(0, "bootstrap")
+    places = rng.integers(0, len(first), (RESAMPLES, len(first)))
+    low, high = np.quantile([spearman(first[chosen], second[chosen]) for chosen in places], [0.025, 0.975])
+    return f"{spearman(first, second):.3f} ({low:.3f} to {high:.3f})"
+
+
+def partial(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> float:
+    """Return the partial Spearman coefficient of two given a third."""
+    a, b, c = spearman(first, second), spearman(first, given), spearman(second, given)
+    return (a - b * c) / np.sqrt((1 - b**2) * (1 - c**2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""`nasforge bench`: what it prints, its exit codes, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nasforge.cli.app import main
+from nasforge.config.configurations import parse_configurations
+from nasforge.errors import UsageError
+
+GIVEN = ("--evaluations", "12", "--seeds", "3", "--workers", "1")
+
+
+def test_configurations_are_split_at_commas_outside_of_quotes_and_brackets() -> None:
+    found = parse_configurations(["a x=[1,2] y='b c', d", "'table:one, two.csv' k=1e-3"], "strategy")
+    assert found == [("a", {"x": [1, 2], "y": "b c"}), ("d", {}), ("table:one, two.csv", {"k": 0.001})]
+
+
+@pytest.mark.parametrize("text", ["", "a,,b", "a b", "a =1", "x=1", "a 'b"])
+def test_texts_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_configurations([text], "strategy")
+
+
+@pytest.mark.plugins
+def test_standings_pairs_and_notes_are_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    strategies = ["--strategy", "evolution population=5 sample=2,nsga2", "--strategy", "evolution"]
+    objectives = ["--objectives", "accuracy,latency", "--budgets", "6,12"]
+    assert main(["bench", "--suite", "synthetic", *strategies, *objectives, *GIVEN, "--out", str(tmp_path / "b")]) == 0
+    out = capsys.readouterr().out
+    assert "the best of 15,625 is 0.95" in out
+    for name in ("random", "evolution population=5 sample=2", "nsga2", "hypervolume"):
+        assert name in out
+    assert "note: random was added" in out
+    assert str(tmp_path / "b" / "bench.html") in out
+
+
+@pytest.mark.plugins
+def test_json_is_the_document_and_nothing_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given = ["bench", "--suite", "synthetic", "--strategy", "random", *GIVEN, "--out", str(tmp_path / "b"), "--json"]
+    assert main(given) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == json.loads((tmp_path / "b" / "bench.json").read_text(encoding="utf-8"))
+    assert "searches" in captured.err
+
+
+@pytest.mark.plugins
+def test_the_command_in_the_document_makes_it_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    given = ["--suite", "synthetic seed=3", "--strategy", "evolution population=5 sample=2", "--objectives"]
+    assert main(["bench", *given, "accuracy,latency", *GIVEN, "--out", str(tmp_path / "b"), "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    program, *arguments = shlex.split(first["command"])
+    assert program == "nasforge"
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert len(list((tmp_path / "b" / "searches").iterdir())) == 6
+
+
+@pytest.mark.plugins
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--suite", "synthetc", "--strategy", "random"), "Did you mean 'synthetic'"),
+        (("--suite", "synthetic", "--strategy", "bignas"), "'bignas' trains shared weights"),
+        (("--suite", "synthetic", "--strategy", "evolution populaton=1"), "Did you mean 'population'"),
+        (("--suite", "synthetic", "--strategy", "random", "--objectives", "accuracy,energy"), "latency_ms"),
+        (("--suite", "synthetic", "--strategy", "random", "--seeds", "few"), "seeds was given 'few'"),
+        (("--suite", "synthetic", "--strategy", "random", "--seconds", "1h"), "seconds was given '1h'"),
+        (("--suite", "table:none.csv", "--strategy", "random"), "--space"),
+        (("--suite", "table:none.csv", "--space", "nb201", "--strategy", "random"), "none.csv"),
+        (("--suite", "synthetic,nats_sss", "--strategy", "random"), "nats_sss_cifar10.npz"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_code_2_before_any_work(
+    arguments: tuple[str, ...],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NASFORGE_DATA", str(tmp_path))
+    assert main(["bench", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert sentence in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.plugins
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, workers: str) -> None:
+    given = ["--suite", "synthetic", "--strategy", "evolution", "--seeds", "4000", "--evaluations", "40"]
+    command = [sys.executable, "-m", "nasforge", "bench", *given, "--workers", workers, "--out", str(tmp_path / "b")]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    searches = tmp_path / "b" / "searches"
+    deadline = time.monotonic() + 120
+    while not (searches.is_dir() and any(searches.glob("[!.]*.json"))):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    (sentence,) = [line for line in err.splitlines() if "interrupted; go on with: " in line]
+    assert f"--out {tmp_path / 'b'}" in sentence
+    assert f"--workers {workers}" in sentence
+    assert 0 < len(list(searches.glob("*.json"))) < 8000
+    assert not (tmp_path / "b" / "bench.json").exists()
