@@ -37,7 +37,21 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "evolution population=30 sample=10": ("evolution", {"population": 30, "sample": 10}),
     "optuna TPE": ("optuna", {}),
     "surrogate": ("surrogate", {}),
-    "surrogate acquisition=thompson": ("surrogate", {"acquisition": "thompson"}),
+    **{
+        f"surrogate {name}={value}": ("surrogate", {name: value})
+        for name, value in [
+            ("acquisition", "thompson"),
+            ("initial", 10),
+            ("initial", 20),
+            ("clip", 0.5),
+            ("clip", 2.0),
+            ("clip", 4.0),
+            ("parents", 5),
+            ("parents", 30),
+            ("candidates", 200),
+            ("ensemble", 1),
+        ]
+    },
 }
 
 

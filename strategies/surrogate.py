@@ -55,7 +55,7 @@ class Surrogate(Strategy):
         tries: draws for one new architecture before the space counts as exhausted.
     """
 
-    initial: int = 20
+    initial: int = 15
     first: Literal["random", "scores"] = "scores"
     first_pool: int = 200
     acquisition: Literal["expected_improvement", "thompson"] = "expected_improvement"
@@ -64,7 +64,7 @@ class Surrogate(Strategy):
     candidates: int = 400
     scored: int = 100
     refit: float = 1.3
-    clip: float = 2.0
+    clip: float = 1.0
     most: int = 500
     tries: int = 200
     _rows: list[Decisions] = field(default_factory=list, init=False, repr=False)

@@ -130,8 +130,12 @@ def run_all(plan: Plan, workers: int, heard: Callable[[int], None]) -> dict[Task
 
 
 def _here(plan: Plan, tasks: Sequence[Task]) -> Iterator[Done]:
-    for task in tasks:
-        yield task, plan.run(task)
+    """Yield searches one after the other, with one thread, as each of several processes has."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        for task in tasks:
+            yield task, plan.run(task)
 
 
 def _beside(plan: Plan, tasks: Sequence[Task], workers: int) -> Iterator[Done]:

@@ -19,7 +19,7 @@ from nasforge.run.local import Job, Outcome, run_job
 from nasforge.strategy import Evaluation, Strategy
 
 MOST_EVALUATIONS: Final = 20_000
-"""Where seconds limit a search, for one that only repeats itself spends none."""
+"""Where seconds limit a search, for one that only repeats itself spends none; it then counts as exhausted."""
 
 
 @final
@@ -104,7 +104,7 @@ def search_suite(contest: Contest, strategy: Strategy, seed: int, allowance: All
     store, judge = Store(contest, timed=allowance.seconds is not None), Judge(contest)
     seconds = math.inf if allowance.seconds is None else allowance.seconds
     drive(asking, store, judge.hear, lambda: judge.seconds < seconds)
-    spent = judge.told >= most or judge.seconds >= seconds
+    spent = judge.seconds >= seconds or judge.told == allowance.evaluations
     return judge.trace(store.distinct, exhausted=not spent)
 
 

@@ -101,6 +101,12 @@ def test_seconds_end_a_search_and_evaluations_do_where_both_are_given() -> None:
     assert not searched(Listed([0, 1, 2, 3]), suite(), 4).exhausted
 
 
+def test_a_search_that_only_repeats_itself_ends_though_it_spends_no_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasforge.bench.searching.MOST_EVALUATIONS", 50)
+    trace = searched(Listed([0] * 60), suite(), None, 11.0)
+    assert (trace.evaluations, trace.seconds, trace.exhausted) == (50, 10.0, True)
+
+
 def test_an_evaluation_without_seconds_is_no_gift_where_seconds_are_spent() -> None:
     rows = {(0,): {"accuracy_valid": 0.9, "accuracy": 0.9}}
     rows |= {key: {"accuracy_valid": 0.5, "accuracy": 0.5, "train_seconds": 9.0} for key in ((1,), (2,), (3,))}

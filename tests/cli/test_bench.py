@@ -45,19 +45,15 @@ def test_standings_pairs_and_notes_are_printed(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.plugins
-def test_json_is_the_document_and_nothing_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    given = ["bench", "--suite", "synthetic", "--strategy", "random", *GIVEN, "--out", str(tmp_path / "b"), "--json"]
-    assert main(given) == 0
-    captured = capsys.readouterr()
-    assert json.loads(captured.out) == json.loads((tmp_path / "b" / "bench.json").read_text(encoding="utf-8"))
-    assert "searches" in captured.err
-
-
-@pytest.mark.plugins
-def test_the_command_in_the_document_makes_it_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_json_is_the_document_alone_and_the_command_in_it_makes_it_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     given = ["--suite", "synthetic seed=3", "--strategy", "evolution population=5 sample=2", "--objectives"]
     assert main(["bench", *given, "accuracy,latency", *GIVEN, "--out", str(tmp_path / "b"), "--json"]) == 0
-    first = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    first = json.loads(captured.out)
+    assert first == json.loads((tmp_path / "b" / "bench.json").read_text(encoding="utf-8"))
+    assert "searches" in captured.err
     program, *arguments = shlex.split(first["command"])
     assert program == "nasforge"
     assert main([*arguments, "--json"]) == 0

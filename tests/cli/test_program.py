@@ -92,7 +92,17 @@ def test_show_prints_published_counts_exactly(
 def test_list_prints_every_kind_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"spaces", "strategies", "targets", "tasks", "datasets", "profiles"}
+    assert set(found) == {
+        "spaces",
+        "strategies",
+        "targets",
+        "tasks",
+        "datasets",
+        "tables",
+        "suites",
+        "scores",
+        "profiles",
+    }
     assert "mbconv" in found["spaces"]
 
 
