@@ -230,7 +230,9 @@ def test_the_command_searches_nb201_by_a_score_with_a_filter(
     given = ["--space", "nb201", "--strategy", "evolution", "--target", "gpu", "--budget", "8-evaluations"]
     asked = ["evaluation=zero_cost:naswot", "--filter", "synflow:0.5", "--scores", "synflow,jacov", "--out", str(out)]
     assert main(["search", *given, *small, *asked]) == 0
-    assert "filter: synflow of at least" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "filter: synflow of at least" in printed.err
+    assert "naswot in search  accuracy_valid retrained" in printed.out
     result = json.loads((out / "result.json").read_text())
     assert result["objectives"][0]["metric"] == "naswot"
     assert {"naswot", "accuracy", "accuracy_valid"} <= result["best"]["metrics"].keys()
