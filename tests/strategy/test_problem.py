@@ -140,6 +140,17 @@ def test_architectures_beyond_the_limits_are_not_scored_and_those_without_a_scor
     assert problem_of(SPACES[0]).passes(every[0])
 
 
+def test_rows_are_feasible_where_their_architectures_are():
+    space = SPACES[0]
+    every = [*space.enumerate()]
+    for bounds in ({}, {"macs": float(np.quantile([space.macs(each) for each in every], 0.6))}):
+        problem, _ = filtered(0.4, **bounds)
+        rows = space.integers(every)
+        for each in (problem, problem_of(space, **bounds)):
+            assert each.feasible_rows(rows).tolist() == [each.feasible(architecture) for architecture in every]
+        assert problem.feasible_rows(rows[:0]).shape == (0,)
+
+
 def test_a_filter_that_nothing_passes_is_named():
     problem, _ = filtered(0.5)
     problem = dataclasses.replace(problem, filter=ScoreFilter("made", 1e9))
