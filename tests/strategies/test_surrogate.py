@@ -1,5 +1,7 @@
 """Surrogate: nothing comes twice, scores choose the first population, the predictor beats chance and ignores luck."""
 
+import itertools
+
 import numpy as np
 import pytest
 
