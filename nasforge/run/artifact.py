@@ -7,6 +7,7 @@ the fingerprint tells whether it still is the same space.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,16 @@ FILE: Final = "architecture.json"
 @final
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An architecture and its space; `plug` is None where the space was made by hand."""
+    """An architecture and its space; `plug` is None where the space was made by hand.
+
+    `published` is the name of a published architecture with its options, which make the space again in that case.
+    """
 
     space: SearchSpace
     architecture: Architecture
     plug: Plug | None = None
     classes: int = 10
+    published: Plug | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -44,6 +49,7 @@ class Artifact:
         return {
             "schema": SCHEMA,
             "space": None if self.plug is None else self.plug.to_json(),
+            **({} if self.published is None else {"published": self.published.to_json()}),
             "input_shape": list(self.input_shape),
             "classes": self.classes,
             "architecture": self.space.to_json(self.architecture),
@@ -83,6 +89,7 @@ def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifa
             )
         shape, classes, stored = tuple(map(int, data["input_shape"])), int(data["classes"]), data["architecture"]
         plug = None if data["space"] is None else Plug.read(data["space"], "space")
+        published = Plug.read(data["published"], "published") if data.get("published") else None
         if classes < 1 or not shape or min(shape) < 1:
             raise ValueError(f"an input of {shape} and {classes} classes")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -90,6 +97,8 @@ def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifa
             f"'{where}' is no architecture file of nasforge ({type(error).__name__}: {error}); "
             f"{written_again(Path(where))}."
         ) from error
+    if space is None and published is not None:
+        space = _published(published, shape, classes).space
     if space is None:
         if plug is None:
             raise ArchitectureError(f"'{where}' is of a space made in Python; pass that space to nasforge.load.")
@@ -97,7 +106,7 @@ def from_json(data: Any, where: str, space: SearchSpace | None = None) -> Artifa
             space = make_space(plug.name, plug.options, shape, classes)
         except (PluginError, SpaceError) as error:
             raise DamagedError(f"the space of '{where}' cannot be made: {error}") from error
-    return Artifact(space, space.from_json(stored), plug, classes)
+    return Artifact(space, space.from_json(stored), plug, classes, published)
 
 
 def named_architectures() -> dict[str, Any]:
@@ -133,12 +142,31 @@ def find_architecture(text: str, options: Mapping[str, Any] | None = None) -> Ar
         if options:
             raise UsageError(f"'{text}' is a file or folder and takes no {' or '.join(sorted(options))}; leave it out.")
         return read_artifact(path)
+    return _published(Plug(text, options or {}))
+
+
+def _published(plug: Plug, shape: tuple[int, ...] | None = None, classes: int | None = None) -> Artifact:
+    """Make a published architecture, for another input and other classes where it takes them.
+
+    Raises:
+        NotInstalledError: there is none of this name.
+        UsageError: an option that it does not have.
+    """
     named = named_architectures()
-    if text not in named:
-        raise NotInstalledError.unknown("architecture", text, named)
-    _, function = named[text]
-    space, architecture = make(function, options or {}, f"option of architecture '{text}'")
-    return Artifact(space, architecture, None, classes_of(space, architecture))
+    if plug.name not in named:
+        raise NotInstalledError.unknown("architecture", plug.name, named)
+    _, function = named[plug.name]
+    taken = inspect.signature(function).parameters
+    wanted = {"input_shape": shape, "classes": classes}
+    fixed = {key: value for key, value in wanted.items() if value is not None and key in taken}
+    space, architecture = make(function, {**plug.options, **fixed}, f"option of architecture '{plug.name}'")
+    return Artifact(space, architecture, None, classes_of(space, architecture), plug)
+
+
+def remade(artifact: Artifact, shape: tuple[int, ...], classes: int, options: Mapping[str, Any]) -> Artifact:
+    """Return a published architecture for another input, other classes or other options, as far as it takes them."""
+    assert artifact.published is not None, "others are remade by their space's plug-in"
+    return _published(Plug(artifact.published.name, {**artifact.published.options, **options}), shape, classes)
 
 
 def classes_of(space: SearchSpace, architecture: Architecture) -> int:
@@ -171,4 +199,5 @@ __all__ = [
     "from_json",
     "named_architectures",
     "read_artifact",
+    "remade",
 ]

@@ -74,7 +74,8 @@ def options_of(setup: Setup, plan: Plan) -> dict[str, dict[str, Any]]:
     strategy: Any = setup.strategy
     parts = fields(strategy) if is_dataclass(strategy) else ()
     found["strategy"] = {spec.name: getattr(strategy, spec.name) for spec in parts if spec.init}
-    found["training"] = asdict(training_config(settings.training, plan.retrain_epochs))
+    given = {key: settings.training[key] for key in ("recipe", "teacher") if key in settings.training}
+    found["training"] = {**asdict(training_config(settings.training, plan.retrain_epochs)), **given}
     return {key: {name: value for name, value in found[key].items() if _is_plain(value)} for key in sorted(found)}
 
 

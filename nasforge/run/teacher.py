@@ -219,6 +219,8 @@ def check_splits(path: str | Path, source: DataSource, what: str, listener: List
     if other is None:
         listener.note(f"{what} '{path}' does not say what it was trained on; be sure that no test image was among it.")
         return
+    if other.name != source.name:
+        listener.note(f"{what} '{path}' was trained on '{other.name}' and its student learns from '{source.name}'.")
     seen = _digests(other.split("train").images)
     shares = {name: _share(source.split(name).images, seen) for name in ("test", "valid")}
     if shares["test"] > NATURAL:

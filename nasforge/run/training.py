@@ -15,7 +15,7 @@ from nasforge.build import build_network
 from nasforge.errors import UsageError
 from nasforge.rng import integer_seed
 from nasforge.run.artifact import FILE as ARCHITECTURE_FILE
-from nasforge.run.artifact import Artifact
+from nasforge.run.artifact import Artifact, remade
 from nasforge.run.atomic import write_json
 from nasforge.run.data import load_source
 from nasforge.run.export import export_network
@@ -174,6 +174,8 @@ def refit(artifact: Artifact, input_shape: tuple[int, ...], classes: int, option
     Raises:
         UsageError: the space is not a plug-in and the shapes differ.
     """
+    if artifact.published is not None:
+        artifact, options = remade(artifact, tuple(input_shape), classes, options), {}
     if artifact.plug is None:
         if tuple(input_shape) != tuple(artifact.input_shape) or classes != artifact.classes or options:
             raise UsageError(

@@ -88,3 +88,14 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert sentence in printed.err
     assert printed.err.count("\n") == 1
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_a_published_architecture_is_trained_in_the_size_of_the_data_and_loads_again(tmp_path: Path) -> None:
+    out = tmp_path / "nasnet"
+    words = ["train", "nasnet-a", "space.repeats=1", "space.filters=24", *SHARED, "training.epochs=0.1", "--size", "16"]
+    assert main([*words, "--out", str(out)]) == 0
+    model = load(out)
+    assert model.artifact.input_shape == (3, 16, 16)
+    assert model.artifact.to_json()["published"] == {"name": "nasnet-a", "repeats": 1, "filters": 24}
+    assert main(["train", str(out), *SHARED, "training.epochs=0.1", "--size", "16", "--from", str(out)]) == 0

@@ -75,6 +75,22 @@ def test_an_interrupted_training_goes_on_from_its_last_step(
     assert all(torch.equal(first[key], second[key]) for key in first.keys() | second.keys())
 
 
+@pytest.mark.slow
+@pytest.mark.plugins
+def test_a_retraining_by_all_of_a_recipe_goes_on_at_the_same_place_of_its_ramps(tmp_path: Path) -> None:
+    recipe = {"drop_path_keep": 0.5, "auxiliary_weight": 0.4, "ema_decay": 0.9, "dropout": 0.3, "schedule": "steps"}
+    given = options(tmp_path / "whole", "random")
+    given["space"] = {"name": "nasnet", "blocks": 1, "repeats": 1, "filters": 48}
+    given["training"] |= recipe
+    whole = nasforge.search(**given)
+    with pytest.raises(KeyboardInterrupt):
+        nasforge.search(**{**given, "out": tmp_path / "cut"}, listener=Impatient("retraining", 5))
+    resumed = nasforge.resume(tmp_path / "cut")
+    assert resumed.metrics["nll"] == whole.metrics["nll"]
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(first[key], second[key]) for key in first.keys() | second.keys())
+
+
 def test_a_signal_waits_until_it_is_asked_about() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         before = signal.signal(number, signal.default_int_handler)

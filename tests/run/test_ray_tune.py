@@ -346,6 +346,7 @@ def test_what_cannot_be_searched_is_refused_in_one_sentence(tune: Any, tmp_path:
         (lambda: StrategySearcher(mode="best"), UsageError, "expected max or min"),
         (lambda: StrategySearcher(workers=0), UsageError, "workers was given 0"),
         (lambda: trainable(make_space(), training={"lrr": 1}), UsageError, "lrr"),
+        (lambda: trainable(make_space(), training={"teacher": "runs/a"}), UsageError, "follow no teacher"),
     ]
     for make, kind, words in refused:
         with pytest.raises(kind, match=words):

@@ -101,6 +101,12 @@ def test_a_teacher_that_saw_held_out_images_is_warned_of(trained: Path, source: 
     assert "100% of the held-out images" in heard.heard[0]
 
 
+def test_a_teacher_of_other_data_with_the_same_classes_is_taken_with_a_note(trained: Path, source: DataSource) -> None:
+    heard = Notes()
+    load_teachers([trained], dataclasses.replace(source, name="numbers"), heard)
+    assert "was trained on 'digits' and its student learns from 'numbers'" in heard.heard[0]
+
+
 def test_a_model_without_its_folder_is_taken_with_a_note(trained: Path, source: DataSource, tmp_path: Path) -> None:
     shutil.copy(trained / "model.safetensors", tmp_path / "alone.safetensors")
     heard = Notes()
