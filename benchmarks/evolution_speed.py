@@ -2,12 +2,14 @@
 
 A step is one `ask`, one look-up, one evaluation stored and one `tell`, by the loop that every run uses. The table is
 NAS-Bench-201's CIFAR-10 (noisy validation accuracy, 200 epochs) where NASFORGE_DATA has it, else a made one of the same
-15,625 cells.
+15,625 cells. Steps in memory are judged by processor time, which other work on the machine does not lengthen; trials of
+the journal, which wait for the disk, by the median on the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -25,7 +27,7 @@ from nasforge.run.evaluating import LookedUp
 from nasforge.run.local import LocalExecutor
 from nasforge.run.options import make_strategy
 from nasforge.run.store import MemoryStore, Store, StudyStore
-from nasforge.strategy import Problem
+from nasforge.strategy import Evaluation, Problem
 
 SECONDS, MS, KILOBYTES = 10.0, 1.0, 10.0
 STEPS, TRIALS = 50_000, 10_000
@@ -41,14 +43,20 @@ def table_of() -> tuple[TabularEvaluator, str]:
     return TabularEvaluator(space, {key: {"accuracy_valid": value} for key, value in rows.items()}), "made"
 
 
-def search(table: TabularEvaluator, store: Store, steps: int, seed: int) -> float:
-    """Run a search; return its seconds."""
+def search(table: TabularEvaluator, store: Store, steps: int, seed: int) -> tuple[float, float, list[float]]:
+    """Run a search; return its seconds on the processor and on the clock, and the clock's of each step."""
     strategy = make_strategy("evolution", OPTIONS)
     strategy.setup(Problem(table.space, fidelities=table.fidelities, full_fidelity=max(table.fidelities, default=1.0)))
     asking = Asking(strategy, table.space, seed, limit=steps)
-    begun = time.perf_counter()
-    drive(asking, LocalExecutor(LookedUp(table)), store.append, lambda: True)
-    return time.perf_counter() - begun
+    times, processor = [time.perf_counter()], time.process_time()
+
+    def observe(evaluation: Evaluation) -> None:
+        store.append(evaluation)
+        times.append(time.perf_counter())
+
+    drive(asking, LocalExecutor(LookedUp(table)), observe, lambda: True)
+    processor = time.process_time() - processor
+    return processor, times[-1] - times[0], [after - before for before, after in itertools.pairwise(times)]
 
 
 def main() -> int:
@@ -60,22 +68,28 @@ def main() -> int:
     steps, trials = (STEPS // 10, TRIALS // 10) if given.quick else (STEPS, TRIALS)
     table, name = table_of()
     search(table, MemoryStore(), 1000, 0)
-    seconds = [search(table, MemoryStore(), steps, seed) for seed in range(given.repeats)]
+    found = [search(table, MemoryStore(), steps, seed)[:2] for seed in range(given.repeats)]
     with tempfile.TemporaryDirectory(dir=".", prefix=".evolution-speed-") as folder:
         journal = Path(folder) / "study.log"
         store = StudyStore(journal, table.space)
-        took_ms = search(table, store, trials, 0) * 1e3 / trials
+        processor, clock, each = search(table, store, trials, 0)
         store.close()
         kilobytes = journal.stat().st_size / trials / 1e3
-    median = statistics.median(seconds)
+    median, took_ms = statistics.median(one for one, _ in found), statistics.median(each) * 1e3
     goal = SECONDS * steps / STEPS
     rows = [
         [f"{steps:,} steps in memory, s", median, goal, _met(median <= goal)],
         ["steps a second in memory", steps / median, STEPS / SECONDS, _met(median <= goal)],
-        [f"journal of {trials:,} trials, ms a trial", took_ms, MS, _met(took_ms <= MS)],
+        [f"journal of {trials:,} trials, median ms a trial", took_ms, MS, _met(took_ms <= MS)],
         [f"journal of {trials:,} trials, KB a trial", kilobytes, KILOBYTES, _met(kilobytes <= KILOBYTES)],
     ]
-    details = {"table": name, "options": OPTIONS, "seconds_of_each_seed": seconds}
+    details = {
+        "table": name,
+        "options": OPTIONS,
+        "memory_processor_and_clock_seconds_of_each_seed": found,
+        "journal_mean_ms_processor_and_clock": [processor * 1e3 / trials, clock * 1e3 / trials],
+        "load_of_the_machine": os.getloadavg(),
+    }
     record(
         "evolution_speed_quick" if given.quick else "evolution_speed", ["what", "found", "goal", "met"], rows, details
     )

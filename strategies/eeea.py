@@ -58,9 +58,9 @@ class EEEA(Strategy):
     """Multi-objective evolution of which the first population, and by choice every child, is below a size.
 
     The problem's objectives decide. Where it has one only, the article's presets join costs to it: parameters, with
-    `preset=paper` parameters and MACs; `quick` does what it was asked for. Fronts and crowding are those of NSGA-II in every preset. Genes are an operation with the state
-    that it reads where a space has such pairs, and single decisions elsewhere. With several evaluations at a time, a
-    late child counts in the generation in which it is told.
+    `preset=paper` parameters and MACs; `quick` does what it was asked for. Fronts and crowding are those of NSGA-II in
+    every preset. Genes are an operation with the state that it reads where a space has such pairs, and single decisions
+    elsewhere. With several evaluations at a time, a late child counts in the generation in which it is told.
 
     Attributes:
         preset: `quick`, for budgets of some hundred evaluations (constants chosen on the CIFAR-100 table of

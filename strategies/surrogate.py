@@ -148,7 +148,8 @@ class Surrogate(Strategy):
         else:
             distances = Distances.between(seen, points)
             worth = _mean([_expected_improvement(each, seen, distances) for each in members], members)
-        return self.problem.space.from_decisions(candidates[int(worth.argmax())])
+        ordered = map(self.problem.space.from_decisions, candidates[np.argsort(-worth, kind="stable")])
+        return next(filter(self.problem.passes, ordered), None) or self._unknown(rng)
 
     def _unknown(self, rng: np.random.Generator) -> Architecture | None:
         """Return a random architecture that was not proposed before; None where none is found."""
@@ -159,7 +160,7 @@ class Surrogate(Strategy):
         return None
 
     def _candidates(self, parents: Rows, rng: np.random.Generator) -> Rows:
-        """Return new architectures within the limits: mutants of the parents, once and twice, and random ones."""
+        """Return new feasible architectures: mutants of the parents, once and twice, and random ones."""
         space = self.problem.space
         count = min(self.candidates, self.scored) if self.problem.scores else self.candidates
         near = space.mutate_batch(np.resize(parents, (count // 2, parents.shape[1])), rng)
@@ -168,7 +169,7 @@ class Surrogate(Strategy):
         rows = np.unique(np.concatenate([near, further, drawn]), axis=0)
         fresh = np.asarray([tuple(row) not in self._known for row in rows.tolist()], dtype=bool)
         rows = rows[fresh]
-        rows = rows[self.problem.violation(rows) <= 0]
+        rows = rows[self.problem.feasible_rows(rows)]
         return np.asarray(rng.permutation(rows))
 
     # The predictor

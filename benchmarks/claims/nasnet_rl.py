@@ -1,6 +1,6 @@
 """NASNet: a controller trained by PPO against random sampling of the same space.
 
-    python benchmarks/claims/nasnet_rl.py [--quick]
+    python benchmarks/claims/nasnet_rl.py [--only synthetic|real] [--seeds N] [--quick]
 
 Twice, in the space of NASNet's two cells with B = 3 (30 decisions). First with a reward that is known: the share of
 decisions that equal those of a hidden architecture; does the controller find them, and does its entropy fall? Then with
@@ -140,6 +140,7 @@ def compared(rewards: list[float], others: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
+    parser.add_argument("--only", choices=("synthetic", "real"), help="one of the two comparisons")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
@@ -147,8 +148,10 @@ def main() -> None:
     if given.quick:
         seeds, samples, children, steps = (0,), 40, 12, 2
     ending = "_quick" if given.quick else ""
-    record_synthetic(seeds, samples, ending)
-    record_real(seeds, children, steps, ending)
+    if given.only != "real":
+        record_synthetic(seeds, samples, ending)
+    if given.only != "synthetic":
+        record_real(seeds, children, steps, ending)
 
 
 def record_synthetic(seeds: tuple[int, ...], samples: int, ending: str) -> None:

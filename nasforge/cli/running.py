@@ -82,20 +82,23 @@ def print_summary(result: SearchResult) -> None:
 def print_finalists(result: SearchResult) -> None:
     """Print the finalists as the search ranked them; the delivered one is marked.
 
-    Where some were trained again, their rating in the search is told apart from that of the trained network.
+    Where some were trained again, their rating in the search is told apart from that of the trained network; where the
+    search went by a score of untrained networks, that is their accuracy.
     """
     from nasforge.run.result import latency_warning, measurement_noise
 
     document = result.to_json()
     metric = (document.get("objectives") or [{"metric": "accuracy_valid"}])[0]["metric"]
-    trained = any(f"{metric}_in_search" in each["metrics"] for each in result.finalists)
-    rated = (f"{metric} in search", "retrained") if trained else (metric,)
+    final = metric if metric.endswith("_valid") else "accuracy_valid"
+    before = f"{metric}_in_search" if final == metric else final
+    trained = any(before in each["metrics"] for each in result.finalists)
+    rated = (f"{metric} in search", "retrained" if final == metric else f"{final} retrained") if trained else (metric,)
     header = ("finalist", *rated, "predicted_ms", "measured_ms", "error", "params", "macs")
     chosen = (document["best"] or {}).get("id")
     rows = []
     for place, finalist in enumerate(result.finalists, 1):
         name = f"{place} *" if finalist["id"] == chosen else str(place)
-        rows.append([name, *_ratings(finalist["metrics"], metric, trained), *_costs(finalist["metrics"])])
+        rows.append([name, *_ratings(finalist["metrics"], metric, final, trained), *_costs(finalist["metrics"])])
     print_table(header, rows)
     print_text("* delivered")
     noise = measurement_noise((document["best"] or {}).get("provenance"))
@@ -107,10 +110,12 @@ def print_finalists(result: SearchResult) -> None:
     print_text()
 
 
-def _ratings(metrics: Mapping[str, Any], metric: str, trained: bool) -> list[str]:
+def _ratings(metrics: Mapping[str, Any], metric: str, final: str, trained: bool) -> list[str]:
     found, before = metrics.get(metric), metrics.get(f"{metric}_in_search")
     if not trained:
         return [_short(found)]
+    if final != metric:
+        return [_short(found), _short(metrics.get(final))]
     return [_short(found), "-"] if before is None else [_short(before), _short(found)]
 
 

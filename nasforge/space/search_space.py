@@ -20,6 +20,7 @@ from nasforge.space.choice import Choice
 from nasforge.space.count import Elimination, draw, eliminate
 from nasforge.space.graph import compile_graph
 from nasforge.space.lower import Lowered, alone, lower
+from nasforge.space.naming import Naming
 from nasforge.space.node import Node
 from nasforge.space.occurring import canonical_factors
 from nasforge.space.repeats import Repeats
@@ -128,32 +129,11 @@ class SearchSpace:
         Raises:
             ArchitectureError: an unknown choice or option, one missing, or one that restriction forbids.
         """
-        names = {str(read.name): index for index, read in enumerate(self.choices)}
-        for name in options:
-            if name not in names:
-                raise ArchitectureError(unknown_name_sentence("choice", str(name), names))
-        decisions = [-1] * len(names)
-        for name, option in options.items():
-            if option is not None:
-                decisions[names[name]] = self._option(names[name], option)
-        gates = {gate.choice: gate for gate in self._program.gates}
-        for index in self._analysis.order:
-            if index in gates and not moves.is_active(gates[index], decisions):
-                decisions[index] = -1
-            elif decisions[index] < 0:
-                raise ArchitectureError(
-                    f"choice '{self.choices[index].name}' was given no option; "
-                    f"expected one of {list(self.choices[index].labels)}."
-                )
-        return self.validated(Architecture(tuple(decisions), self.fingerprint))
+        return self._naming.architecture(options)
 
-    def _option(self, index: int, option: Any) -> int:
-        read = self.choices[index]
-        if isinstance(option, str) and option in read.labels:
-            return read.labels.index(option)
-        if not isinstance(option, str) and option in read.options:
-            return read.options.index(option)
-        raise ArchitectureError(unknown_name_sentence(f"option of choice '{read.name}'", str(option), read.labels))
+    @cached_property
+    def _naming(self) -> Naming:
+        return Naming(self.name, self.fingerprint, self.choices, self._analysis.order, self._program)
 
     def validated(self, architecture: Architecture) -> Architecture:
         """Return the architecture if it belongs to this space.
@@ -161,19 +141,7 @@ class SearchSpace:
         Raises:
             ArchitectureError: it is of another space, not valid, or outside the restriction.
         """
-        if architecture.fingerprint != self.fingerprint or len(architecture.decisions) != len(self.choices):
-            raise ArchitectureError(
-                f"the architecture has fingerprint {architecture.fingerprint}, space '{self.name}' has "
-                f"{self.fingerprint}; use the space it was made for."
-            )
-        fault = moves.first_fault(self._program, self._analysis.order, architecture.decisions)
-        if fault is not None:
-            index, options = fault
-            read, option = self.choices[index], architecture.decisions[index]
-            given = read.labels[option] if 0 <= option < len(read.labels) else "no option"
-            wanted = [read.labels[o] for o in options] if options is not None else "none, for it is inactive"
-            raise ArchitectureError(f"choice '{read.name}' was given {given}; expected {wanted}.")
-        return architecture
+        return self._naming.validated(architecture)
 
     def contains(self, architecture: Architecture) -> bool:
         """Say whether the architecture belongs to this (possibly restricted) space."""
@@ -190,16 +158,11 @@ class SearchSpace:
 
     def describe(self, architecture: Architecture) -> dict[str, str]:
         """Return the label of every active choice by name."""
-        pairs = zip(self.choices, architecture.decisions, strict=True)
-        return {str(read.name): read.labels[option] for read, option in pairs if option >= 0}
+        return self._naming.describe(architecture)
 
     def to_json(self, architecture: Architecture) -> dict[str, Any]:
         """Return the architecture as plain data."""
-        return {
-            "space": self.name,
-            "fingerprint": self.fingerprint,
-            "decisions": self.describe(self.validated(architecture)),
-        }
+        return self._naming.to_json(architecture)
 
     def from_json(self, data: Mapping[str, Any]) -> Architecture:
         """Read what `to_json` wrote.
@@ -207,16 +170,7 @@ class SearchSpace:
         Raises:
             ArchitectureError: the data are of another space or not an architecture.
         """
-        if not isinstance(data, Mapping) or not isinstance(data.get("decisions"), Mapping):
-            raise ArchitectureError(
-                "the data hold no architecture; expected the keys 'space', 'fingerprint' and 'decisions'."
-            )
-        if data.get("fingerprint") != self.fingerprint:
-            raise ArchitectureError(
-                f"the architecture is of space '{data.get('space')}' ({data.get('fingerprint')}), not of '{self.name}' "
-                f"({self.fingerprint}); use the space it was made for."
-            )
-        return self.architecture(data["decisions"])
+        return self._naming.from_json(data)
 
     # Moves
 
@@ -311,15 +265,7 @@ class SearchSpace:
             ArchitectureError: an unknown choice or option.
             SpaceError: a choice that is left without an option, or with options no chain can pass.
         """
-        names = {str(read.name): index for index, read in enumerate(self.choices)}
-        allowed = list(self._allowed)
-        for name, kept in options.items():
-            if name not in names:
-                raise ArchitectureError(unknown_name_sentence("choice", name, names))
-            index = names[name]
-            wanted = {self._option(index, option) for option in kept}
-            allowed[index] = tuple(option for option in allowed[index] if option in wanted)
-        allowed = consistent(self._analysis, allowed)
+        allowed = consistent(self._analysis, self._naming.kept(self._allowed, options))
         child = object.__new__(SearchSpace)
         child.name, child.sampling, child._analysis = self.name, self.sampling, self._analysis
         child._allowed, child.parent = tuple(allowed), self

@@ -113,6 +113,14 @@ class Problem:
             return True
         return bool(self.scores[self.filter.score]([architecture])[0] >= self.filter.threshold)
 
+    def feasible_rows(self, decisions: np.ndarray) -> np.ndarray:
+        """Return `feasible` for each row of `decisions`, shape (n,); only rows within the limits are scored."""
+        found = np.asarray(self.violation(decisions) <= 0)
+        if self.filter is not None:
+            inside = [self.space.from_decisions(row) for row in decisions[found]]
+            found[found] = self.scores[self.filter.score](inside) >= self.filter.threshold
+        return found
+
     def loss(self, evaluation: Evaluation) -> float:
         """Return the first objective as a number of which less is better (infinity for a failure)."""
         if evaluation.error is not None:

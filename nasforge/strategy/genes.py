@@ -6,6 +6,7 @@ operator read what the input choice selects. All other choices are genes alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -60,7 +61,7 @@ def exchange(
         back: without, the next gene keeps what it had, so that it is copied.
     """
     rows = parent.decisions
-    pairs = [pair for pair in zip(found, found[1:], strict=False) if _alike(space, *pair)]
+    pairs = [pair for pair in itertools.pairwise(found) if _alike(space, *pair)]
     active = [(one, other) for one, other in pairs if all(rows[choice] >= 0 for choice in (*one, *other))]
     if not active:
         return parent

@@ -22,6 +22,7 @@ SMALL = ["training.epochs=2", "training.evaluation_epochs=1", "training.shared_e
 FAMILIES = [
     ("random", "nb201", "cpu", "3-evaluations", []),
     ("evolution", "mbconv", "gpu", "6-evaluations", ["strategy.population=3", "strategy.sample=2"]),
+    ("successive_halving", "nb201", "gpu", "5-evaluations", ["strategy.eta=2", "strategy.rungs=2"]),
     ("proxyless_rl", "nb201", "int8", "2-epochs", ["strategy.networks=2"]),
     ("bignas", "mbconv_elastic", "gpu", "5-evaluations", ["strategy.coarse=4", "strategy.fine=2"]),
 ]

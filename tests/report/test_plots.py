@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nasforge.goals import Objective
+from nasforge.report import results
 from nasforge.report.contents import Contents, read_contents
 from nasforge.report.journal import Told
 from nasforge.report.latency_plot import held_out_figure
@@ -95,6 +96,22 @@ def test_the_curve_is_the_best_so_far(values: list[float], direction: str) -> No
         shown = at.get(number, shown)  # between two points the line keeps its height
         assert shown == better(values[:number])
     assert curve["x"][-1] == len(values)
+
+
+def test_the_curve_and_the_cloud_leave_out_evaluations_of_a_lower_fidelity() -> None:
+    contents = contents_of([0.9, 0.2, 0.8, 0.3, 0.7])
+    told = tuple(
+        dataclasses.replace(each, fidelity=fidelity)
+        for each, fidelity in zip(contents.told, (2.0, 6.0, 2.0, 6.0, 2.0), strict=True)
+    )
+    contents = dataclasses.replace(contents, told=told)
+    found = traces(curve_figure(contents))
+    assert (found["best so far"]["x"], found["best so far"]["y"]) == ([2, 4], [0.2, 0.3])
+    assert len(found["evaluated"]["x"]) == 5
+    assert "fidelity: 2" in found["evaluated"]["text"][0]
+    assert traces(pareto_figure(contents))["evaluated"]["y"] == [0.2, 0.3]
+    rows = str(results.evaluations(contents)).split("<tr")[2:]
+    assert [row.split("</th>")[0][-1] for row in rows] == ["3", "1", "0", "2", "4"]
 
 
 def test_a_single_evaluation_is_a_visible_point() -> None:

@@ -1,5 +1,7 @@
 """Problems: costs, limits, and drawing within them however tight they are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from nasforge import registry
 from nasforge.errors import InfeasibleError
 from nasforge.goals import Constraint, Objective
-from nasforge.strategy import Evaluation, Problem
+from nasforge.strategy import Evaluation, Problem, ScoreFilter
 from nasforge.testing.small_spaces import elastic_space, path_space
 
 SPACES = [path_space(4), elastic_space()]
@@ -99,3 +101,58 @@ def test_a_failed_evaluation_has_an_infinite_loss():
     architecture = space.smallest()
     assert problem.loss(Evaluation(0, architecture, {"accuracy_valid": 0.25})) == -0.25
     assert problem.loss(Evaluation(0, architecture, {}, error="it failed")) == np.inf
+
+
+def filtered(share: float, **bounds) -> tuple[Problem, list]:
+    """Return a problem whose filter keeps a share of all architectures, and its calls; every eighth has no score."""
+    space, asked = SPACES[0], []
+    values = {each: float(place) if place % 8 else np.nan for place, each in enumerate(space.enumerate())}
+
+    def score(architectures):
+        asked.extend(architectures)
+        return np.asarray([values[each] for each in architectures])
+
+    problem = problem_of(space, **bounds)
+    threshold = float(np.nanquantile([*values.values()], 1 - share))
+    return dataclasses.replace(problem, scores={"made": score}, filter=ScoreFilter("made", threshold)), asked
+
+
+def test_what_is_drawn_passes_the_filter_by_the_space_s_law_within_the_limits():
+    space = SPACES[0]
+    problem, _ = filtered(0.4, macs=float(np.quantile([space.macs(each) for each in space.enumerate()], 0.6)))
+    inside = [each for each in space.enumerate() if problem.feasible(each)]
+    assert inside
+    assert all(
+        problem.passes(each) and problem.cost_metrics(each)["macs"] <= problem.constraints[0].bound for each in inside
+    )
+    rng = np.random.default_rng(0)
+    drawn = [problem.sample(rng) for _ in range(10 * len(inside))]
+    assert set(drawn) <= set(inside)
+    assert len(set(drawn)) > 0.95 * len(inside)
+
+
+def test_architectures_beyond_the_limits_are_not_scored_and_those_without_a_score_do_not_pass():
+    problem, asked = filtered(0.99, macs=0.0)
+    every = [*SPACES[0].enumerate()]
+    assert not any(problem.feasible(each) for each in every)
+    assert not asked
+    assert not problem.passes(every[0])
+    assert problem_of(SPACES[0]).passes(every[0])
+
+
+def test_rows_are_feasible_where_their_architectures_are():
+    space = SPACES[0]
+    every = [*space.enumerate()]
+    for bounds in ({}, {"macs": float(np.quantile([space.macs(each) for each in every], 0.6))}):
+        problem, _ = filtered(0.4, **bounds)
+        rows = space.integers(every)
+        for each in (problem, problem_of(space, **bounds)):
+            assert each.feasible_rows(rows).tolist() == [each.feasible(architecture) for architecture in every]
+        assert problem.feasible_rows(rows[:0]).shape == (0,)
+
+
+def test_a_filter_that_nothing_passes_is_named():
+    problem, _ = filtered(0.5)
+    problem = dataclasses.replace(problem, filter=ScoreFilter("made", 1e9))
+    with pytest.raises(InfeasibleError, match=r"has made >= 1e\+09, as the filter asks"):
+        problem.sample(np.random.default_rng(0))
