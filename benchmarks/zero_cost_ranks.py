@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def all_scores(drawn: np.ndarray, repeats: int, how: str = "") -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return scores and seconds by name, of each cell; `how` is one of CAUSES."""
+    """Return scores and seconds by name, of each cell; `how` is SEED, TORCH or neither."""
     scores: dict[str, list[float]] = {name: [] for name in PUBLISHED}
     seconds: dict[str, list[float]] = {name: [] for name in PUBLISHED}
     for begin in range(0, len(drawn), CHUNK):
