@@ -1,5 +1,7 @@
 """Surrogate: nothing comes twice, scores choose the first population, the predictor beats chance and ignores luck."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def gain(space):
     def accuracy(architecture):
         chosen = architecture.decisions
         total = sum(single[place, option] for place, option in enumerate(chosen))
-        return total + sum(pairs[place, a, b] for place, (a, b) in enumerate(zip(chosen, chosen[1:], strict=False)))
+        return total + sum(pairs[place, a, b] for place, (a, b) in enumerate(itertools.pairwise(chosen)))
 
     return accuracy
 
