@@ -37,7 +37,7 @@ OPTIONS = {"population": 30, "sample": 10}
 def table_of() -> tuple[TabularEvaluator, str]:
     """Return the table, and which it is."""
     if os.environ.get("NASFORGE_DATA"):
-        return registry.load("suites", "nb201")(), "nb201, CIFAR-10"
+        return registry.load("tables", "nb201")(), "nb201, CIFAR-10"
     space = registry.load("spaces", "nb201")()
     rows = {each.decisions: zlib.crc32(repr(each.decisions).encode()) / 2**32 for each in space.enumerate()}
     return TabularEvaluator(space, {key: {"accuracy_valid": value} for key, value in rows.items()}), "made"
