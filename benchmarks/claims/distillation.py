@@ -136,7 +136,9 @@ def measure(data: str, channels: int, seeds: tuple[int, ...], epochs: dict[str, 
     ]
     taught.sort(key=lambda each: -each[1]["accuracy_valid"])
     teachers = [module.eval() for module, _ in taught]
-    mean = judged(Teachers(teachers).log_probabilities, source)
+    ensemble = Teachers(teachers).log_probabilities
+    seen = evaluate(ensemble, source, Classification(), "train")
+    mean = {**judged(ensemble, source), **{f"{key}_train": value for key, value in seen.items()}}
     found = []
     for seed in seeds:
         student, before = by_labels(own, source, seed, epochs["student"], "student", given)
@@ -177,7 +179,10 @@ def rows_of(found: dict[str, Any]) -> list[list[Any]]:
     rows += [over_seeds(arm, lambda each, arm=arm: each["arms"][arm], "labels") for arm in ARMS]
     for place, each in enumerate(found["teachers"], 1):
         rows.append([f"teacher {place}", 100 * each["accuracy_test"], "", each["nll_test"], "", ""])
-    return [*rows, ["mean of teachers", 100 * found["mean"]["accuracy_test"], "", found["mean"]["nll_test"], "", ""]]
+    for split in ("test", "train"):
+        name = "mean of teachers" + (", on train" if split == "train" else "")
+        rows.append([name, 100 * found["mean"][f"accuracy_{split}"], "", found["mean"][f"nll_{split}"], "", ""])
+    return rows
 
 
 _METRICS: Final = (("accuracy_test", 100.0), ("nll_test", 1.0))

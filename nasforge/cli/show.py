@@ -51,9 +51,9 @@ def show(
             )
         _show_space(what, size, classes, as_json)
         return
-    kind = next((each for each in OPTIONED if what in registry.installed(each)), None)
-    if kind is not None and not Path(what).exists() and what not in named_architectures():
-        _show_plugin(kind, what, as_json)
+    plugin = _plugin(what)
+    if plugin is not None and not Path(what).exists() and what not in named_architectures():
+        _show_plugin(*plugin, as_json)
         return
     if not Path(what).exists() and what not in (named := named_architectures()):
         from nasforge.errors import NotInstalledError
@@ -76,6 +76,15 @@ def show(
     print_pairs({key: figure(value) for key, value in {**facts, **metrics}.items()})
     print_text()
     print_pairs(decisions)
+
+
+def _plugin(what: str) -> tuple[str, str] | None:
+    """Return kind and name of a plug-in: of `gpu`, or of `strategy:eeea` where a space has that name too."""
+    kinds = {registry.SINGULAR[each]: each for each in OPTIONED}
+    kind, _, name = what.partition(":")
+    if kind in kinds and name in registry.installed(kinds[kind]):
+        return kinds[kind], name
+    return next(((each, what) for each in OPTIONED if what in registry.installed(each)), None)
 
 
 def _sized(size: int | None, classes: int | None) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class StrategySearcher(Searcher):
         budget: number of trials, for strategies that plan with it; give it to `num_samples` too.
         data: fixes input and classes of a space given by name; as for `trainable`.
         fidelity_metric: what a trial reports as spent, told to the strategy; without it, the trial's iterations.
+        full_fidelity: epochs of a whole trial, for strategies that begin with shorter ones.
 
     Raises:
         UsageError, IncompatibleError: unknown names or options, an impossible pair of strategy and space.
@@ -100,6 +101,7 @@ class StrategySearcher(Searcher):
         budget: int | None = None,
         data: str | DataSource = "digits",
         fidelity_metric: str = EPOCHS,
+        full_fidelity: float = 1.0,
     ) -> None:
         """Check that the strategy can search the space; nothing is asked yet."""
         super().__init__(*_tune_goals(metric, mode))
@@ -117,6 +119,8 @@ class StrategySearcher(Searcher):
             costs={**known, **(costs or {})},
             budget=budget,
             reference_cost=reference_cost,
+            full_fidelity=full_fidelity,
+            evaluated_by="the trainable",
         )
         check_feasible(_limited(self._problem), seed)
         self._fresh()

@@ -69,6 +69,13 @@ def test_other_plugins_show_theirs(capsys: pytest.CaptureFixture[str], kind: str
     assert found["summary"]
 
 
+def test_a_strategy_that_has_the_name_of_a_space_is_shown_by_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, "eeea")["space"] == "eeea"
+    found = shown(capsys, "strategy:eeea")
+    assert found["strategy"] == "eeea"
+    assert "beta" in found["options"]
+
+
 def test_a_published_architecture_takes_options_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     from nasforge_spaces.nasnet import nasnet_a
 

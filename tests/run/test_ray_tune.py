@@ -94,6 +94,20 @@ def score(config: dict[str, Any]) -> float:
     return float(int(decisions["width"]) / 16 - 0.01 * int(decisions["kernel"]))
 
 
+def test_successive_halving_asks_for_shares_of_a_whole_trial_and_promotes_whoever_reported_the_best() -> None:
+    from nasforge.run.ray_tune import StrategySearcher
+
+    searcher = StrategySearcher("successive_halving", make_space(), workers=1, full_fidelity=18.0)
+    spent = []
+    for number in range(4):
+        config = searcher.suggest(str(number))
+        spent.append((config["fidelity"], config["architecture"]))
+        value = {"accuracy_valid": 0.5 + (number == 1) / 4, "epochs": round(config["fidelity"])}
+        searcher.on_trial_complete(str(number), value)
+    assert [each for each, _ in spent] == [2.0, 2.0, 2.0, 6.0]
+    assert spent[3][1] == spent[1][1]
+
+
 @pytest.mark.parametrize("strategy", ["random", {"name": "evolution", "population": 3, "sample": 2}])
 def test_a_tuner_tells_what_its_trials_reported_and_proposes_what_the_strategy_does(
     make_tuner: Callable[..., Any], tune: Any, strategy: Any
