@@ -10,7 +10,7 @@ repeat: rank the population by fronts, then crowding; its best share are the par
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, final
 
 import numpy as np
@@ -50,6 +50,17 @@ PRESETS: Final = {
     "released": Constants(40, 0.1, 0.1, 0.1, "copy", "score_zero", ("params",), 30),
     "paper": Constants(40, 0.1, 0.1, 0.1, "swap", "allow", ("params", "macs"), 30),
 }
+RANGES: Final = {
+    "population": (2, np.inf),
+    "survivors": (0, 1),
+    "mutation": (0, 1),
+    "inversion": (0, 1),
+    "generations": (0, np.inf),
+    "beta": (0, np.finfo(float).max),
+    "redraws": (1, np.inf),
+    "tries": (1, np.inf),
+}
+"""The least and the most that an option may be."""
 
 
 @final
@@ -109,13 +120,14 @@ class EEEA(Strategy):
         ):
             if given not in known:
                 raise UsageError(unknown_name_sentence(what, given, known))
-        chances = (constants.survivors, constants.mutation, constants.inversion)
-        counts = (constants.population - 1, self.redraws, self.tries, constants.generations + 1)
-        if min(counts) < 1 or not all(0 <= chance <= 1 for chance in chances) or not 0 <= self.beta < np.inf:
+        values = {**asdict(constants), "beta": self.beta, "redraws": self.redraws, "tries": self.tries}
+        wrong = [
+            f"{name}={values[name]:g}" for name, (least, most) in RANGES.items() if not least <= values[name] <= most
+        ]
+        if wrong:
             raise UsageError(
-                f"eeea was given {constants}, beta={self.beta:g}, redraws={self.redraws} and tries={self.tries}; "
-                "expected a population of at least 2, shares and chances from 0 to 1, a beta of at least 0 and "
-                "numbers of at least 1 (generations: 0)."
+                f"eeea was given {' and '.join(wrong)}; expected a population of at least 2, shares and chances from 0 "
+                "to 1, a beta of at least 0 and numbers of at least 1 (generations: 0)."
             )
         if not isinstance(self.large, Mapping | SearchSpace | None):
             raise UsageError(

@@ -18,7 +18,7 @@ def read_records(file: Path) -> list[Record]:
     """Read a table: `.parquet`, or else CSV with a header line.
 
     Raises:
-        DataError: the file cannot be read, has no row, or a row longer or shorter than the header; or pyarrow is
+        DataError: the file does not exist or cannot be read, has no row, or a row longer or shorter than the header; or pyarrow is
             not installed.
     """
     records = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
@@ -32,6 +32,8 @@ def _read_csv(file: Path) -> list[Record]:
         with file.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.reader(handle, strict=True)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except FileNotFoundError as error:
+        raise _missing(file) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"table '{file}' cannot be read ({type(error).__name__}); expected a CSV file.") from error
     header = rows[0][1] if rows else []
@@ -53,9 +55,15 @@ def _read_parquet(file: Path) -> list[Record]:
         ) from error
     try:
         rows = parquet.read_table(file, memory_map=False).to_pylist()
+    except FileNotFoundError as error:
+        raise _missing(file) from error
     except (OSError, ValueError, NotImplementedError, KeyError) as error:
         raise DataError(f"table '{file}' cannot be read ({type(error).__name__}); expected a Parquet file.") from error
     return [(line, {str(key): _text(value) for key, value in row.items()}) for line, row in enumerate(rows, start=1)]
+
+
+def _missing(file: Path) -> DataError:
+    return DataError(f"table '{file}' does not exist; expected a CSV or Parquet file, by its path from '{Path.cwd()}'.")
 
 
 def _text(value: Any) -> str:

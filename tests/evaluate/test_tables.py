@@ -205,3 +205,9 @@ def test_files_that_are_no_text_or_not_there_are_refused(tmp_path: Path) -> None
         with pytest.raises(DataError) as caught:
             read_table(path, TOY)
         assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", "nowhere.parquet"])
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.\w+' does not exist; expected a CSV or Parquet file"):
+        read_table(tmp_path / name, TOY)

@@ -261,3 +261,8 @@ def test_two_objectives_are_searched_better_than_by_chance():
 def test_impossible_options_are_refused(options):
     with pytest.raises(UsageError):
         eeea.EEEA(**options)
+
+
+def test_only_the_option_that_is_impossible_is_named():
+    with pytest.raises(UsageError, match=r"^eeea was given mutation=1\.5 and beta=-1; expected"):
+        eeea.EEEA(beta=-1, mutation=1.5)
