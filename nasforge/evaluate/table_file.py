@@ -18,8 +18,8 @@ def read_records(file: Path) -> list[Record]:
     """Read a table: `.parquet`, or else CSV with a header line.
 
     Raises:
-        DataError: the file does not exist or cannot be read, has no row, or a row longer or shorter than the header; or pyarrow is
-            not installed.
+        DataError: the file does not exist or cannot be read, has no row, or a row longer or shorter than the header;
+            or pyarrow is not installed.
     """
     records = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
     if not records:
