@@ -208,6 +208,8 @@ def nasnet(
     for what, given, known in (("stem", stem, STEMS), ("concat", concat, CONCAT)):
         if given not in known:
             raise SpaceError(unknown_name_sentence(what, given, known))
+    if stem_multiplier is not None and stem_multiplier < 1:
+        raise SpaceError(f"nasnet was given stem_multiplier={stem_multiplier}; give at least 1, or leave it out.")
     if blocks < 1 or size < (32 if stem == "imagenet" else 4):
         raise SpaceError(
             f"nasnet was given {blocks} blocks and {size} pixels; give at least 1 block, and 4 pixels (32 for the "

@@ -170,10 +170,12 @@ class EEEA(Strategy):
     def _new(self, rng: np.random.Generator) -> Architecture | None:
         """Return an architecture that is to be evaluated; None where random ones are all known too."""
         for _ in range(self.tries if self._parents else 0):
+            if self._born >= self._last:  # children that were not evaluated have filled the last generation
+                return None
             child = self._child(rng)
             if self._is_new(child) and self._enters(child):
                 return self._remembered(child)
-        for _ in range(self.tries):
+        for _ in range(self.tries if self._born < self._last else 0):
             founder = self.early_exit.sample(rng)
             if self._is_new(founder):
                 return self._remembered(founder)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from nasforge.cli.output import print_json, print_pairs
+from nasforge.errors import UsageError
 
 if TYPE_CHECKING:
     from nasforge.run.training import Trained
@@ -44,6 +45,8 @@ def train(
 
     terminal = Terminal()
     given = parse_options(options or [], ("space", "training", "data_options"))
+    if recipe is not None and given["training"].get("recipe", recipe) != recipe:
+        raise UsageError(f"--recipe {recipe} and training.recipe={given['training']['recipe']} were given; give one.")
     if recipe is not None:
         given["training"]["recipe"] = recipe
     if size is not None:

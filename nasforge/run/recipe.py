@@ -15,11 +15,18 @@ TEACHER: Final = "teacher"
 
 
 def check_places(config: TrainConfig, space: SearchSpace) -> None:
-    """Refuse an auxiliary head without a place, and dropped paths where the space marks none.
+    """Refuse an auxiliary head without a place, dropped paths where the space marks none, a square as large as images.
 
     Raises:
         IncompatibleError: names the option and the space.
+        UsageError: the square of cutout could blank a whole image.
     """
+    for shape in space.input_shapes.values():
+        if config.cutout and config.cutout >= min(shape[1:]):
+            raise UsageError(
+                f"training.cutout={config.cutout} was given for images of {shape[1]} x {shape[2]} pixels, which it "
+                "would blank; give less than their side, such as half of it."
+            )
     operators = [node.op for node in space.analysis.graph.nodes]
     if config.auxiliary_weight and all(getattr(op, "boundary", None) != BOUNDARY for op in operators):
         raise IncompatibleError(

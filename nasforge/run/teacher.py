@@ -78,7 +78,7 @@ class Lesson:
         Raises:
             UsageError: see `load_teachers`.
         """
-        if not given:
+        if given is None:
             return cls(None, (), source, {})
         several = listed(given)
         teachers = load_teachers(several, source, listener)

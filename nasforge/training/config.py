@@ -75,6 +75,11 @@ class TrainConfig:
             self._check(name, "zero or a number above", 0 <= getattr(self, name) < math.inf)
         for name in UP_TO_ONE:
             self._check(name, f"0 < {name} <= 1", 0 < getattr(self, name) <= 1)
+        self._check(
+            "cutout",
+            "0 where training.augment=false, for it is a part of the augmentation",
+            self.augment or not self.cutout,
+        )
         self._check("hard_weight", "0 <= hard_weight <= 1", 0 <= self.hard_weight <= 1)
         for name, known in (("schedule", SCHEDULES), ("drop_path_ramp", RAMPS)):
             if getattr(self, name) not in known:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.plugins
 
 FIELDS: dict[str, Any] = {
     "epochs": 1.5, "batch_size": 32, "lr": 0.05, "momentum": 0.8, "weight_decay": 1e-4, "warmup": 0.2,
-    "schedule": "steps", "decay": 0.5, "decay_every": 0.25, "label_smoothing": 0.1, "augment": False, "cutout": 3,
+    "schedule": "steps", "decay": 0.5, "decay_every": 0.25, "label_smoothing": 0.1, "cutout": 3,
     "dropout": 0.2, "drop_path_keep": 0.6, "drop_path_ramp": "time", "auxiliary_weight": 0.4, "ema_decay": 0.9,
     "clip": 1.0, "channels_last": False,
 }  # fmt: skip
@@ -45,11 +45,11 @@ def told(folder: Path) -> dict[str, Any]:
 def test_every_field_is_reached(cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {part.name for part in dataclasses.fields(TrainConfig)}
     default = TrainConfig()
-    assert names == {*FIELDS, "hard_weight"}  # hard_weight goes with a teacher: below
+    assert names == {*FIELDS, "hard_weight", "augment"}  # below: with a teacher, and without cutout
     assert [name for name, value in FIELDS.items() if value == getattr(default, name)] == []
     given = [f"training.{name}={str(value).lower()}" for name, value in FIELDS.items()]
     assert main(["train", str(cells), *SHARED, *given, "--out", str(tmp_path / "model"), "--json"]) == 0
-    assert told(tmp_path / "model")["config"] == {**FIELDS, "hard_weight": 0.0}
+    assert told(tmp_path / "model")["config"] == {**FIELDS, "hard_weight": 0.0, "augment": True}
     printed = json.loads(capsys.readouterr().out)
     model = load(tmp_path / "model")
     assert sum(p.numel() for p in model.module.parameters()) == printed["params"]
@@ -60,13 +60,14 @@ def test_recipe_teachers_and_first_weights_are_options(cells: Path, tmp_path: Pa
     cifar = ["--recipe", "nasnet_cifar", "training.epochs=1"]
     assert main(["train", str(cells), *SHARED, *cifar, "--out", str(first)]) == 0
     assert told(first)["config"] == {**dataclasses.asdict(RECIPES["nasnet_cifar"]), "epochs": 1.0}
-    meal = ["training.recipe=meal_v2", "training.epochs=1", "training.hard_weight=0.5"]
+    meal = ["training.recipe=meal_v2", "training.epochs=1", "training.hard_weight=0.5", "training.augment=false"]
     options = ["--teacher", f"{first},{first}", "--from", str(first), "--out", str(second)]
     assert main(["train", str(cells), *SHARED, *meal, *options]) == 0
     said = told(second)
     assert said["teacher"]["given"] == [str(first)] * 2
     assert said["initial"] == str(first)
-    assert said["config"] == {**dataclasses.asdict(RECIPES["meal_v2"]), "epochs": 1.0, "hard_weight": 0.5}
+    changed = {"epochs": 1.0, "hard_weight": 0.5, "augment": False}
+    assert said["config"] == {**dataclasses.asdict(RECIPES["meal_v2"]), **changed}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,10 @@ def test_recipe_teachers_and_first_weights_are_options(cells: Path, tmp_path: Pa
         (["training.drop_path_ramp=tiem"], "Did you mean 'time'"),
         (["training.ema_decay=1"], "0 <= ema_decay < 1"),
         (["training.hard_weight=0.5"], "without a teacher"),
+        (["training.cutout=3", "training.augment=false"], "part of the augmentation"),
+        (["training.cutout=8"], "8 x 8 pixels"),
+        (["--teacher", ""], "no teacher was given"),
+        (["--recipe", "nasnet_cifar", "training.recipe=meal_v2"], "give one"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(

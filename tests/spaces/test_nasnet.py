@@ -283,7 +283,15 @@ def test_every_branch_but_identities_may_be_dropped_by_the_depth_of_its_cell(siz
 
 @pytest.mark.parametrize(
     "options",
-    [{"filters": 100}, {"concat": "al"}, {"stem": "cifer"}, {"blocks": 0}, {"repeats": 0}, {"stem": "imagenet"}],
+    [
+        {"filters": 100},
+        {"concat": "al"},
+        {"stem": "cifer"},
+        {"blocks": 0},
+        {"repeats": 0},
+        {"stem": "imagenet"},
+        {"stem_multiplier": 0},
+    ],
 )
 def test_bad_options_are_refused(options):
     with pytest.raises(SpaceError, match=r"was given|Did you mean"):

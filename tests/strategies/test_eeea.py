@@ -127,6 +127,15 @@ def test_children_above_beta_are_bred_again_or_not_evaluated_or_allowed(policy):
         assert not any(PARAMS(each.architecture) >= bound for front in strategy.fronts for each in front)
 
 
+def test_children_that_are_not_evaluated_fill_the_last_generation_and_no_other():
+    strategy = eeea.EEEA("paper", 1.0, SIZE, "score_zero", population=6, generations=2, beside=())
+    told = searched(strategy, 6)
+    strategy.early_exit.bound = 0.0  # no child is small enough
+    assert len(told) == 6
+    assert strategy.ask(1, generator(0, "ask", 6)) == []
+    assert len(strategy.fronts) == 2
+
+
 def test_nothing_is_proposed_twice():
     told = searched(eeea.EEEA(population=10, mutation=0.05), 300)
     assert len({each.architecture for each in told}) == 300
