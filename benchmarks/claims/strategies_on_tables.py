@@ -57,7 +57,16 @@ def apart(one: Any, other: Any) -> str:
     return "yes" if one.interval.low > other.interval.high else "no"
 
 
-def one_objective(suite: str, *, quick: bool) -> BenchResult:
+def kept(found: BenchResult) -> dict[str, Any]:
+    """Return what is recorded: set-up, and at each budget the value of every seed; curves are drawn by the bench."""
+    document = found.to_json()
+    for suite in document["suites"]:
+        for standing in suite["strategies"]:
+            del standing["curves"], standing["chosen"]
+    return {key: document[key] for key in ("suites", "seeds", "evaluations", "seconds", "confidence", "notes")}
+
+
+def one_objective(suite: str, *, quick: bool) -> None:
     """Record a suite with one objective."""
     seeds = 3 if quick else 200 if suite == "nb201-cifar10" else 50
     found = bench(
@@ -73,8 +82,7 @@ def one_objective(suite: str, *, quick: bool) -> BenchResult:
         rows.append([each.label, *truths, difference, apart(each.at[-1].truth, last), round(each.distinct, 1)])
     header = ["strategy", *(f"accuracy % at {budget}" for budget in BUDGETS)]
     header += ["minus random at 300", "intervals apart", "distinct"]
-    record(name(suite, quick=quick), header, rows, {**found.to_json(), "folder": None})
-    return found
+    record(name(suite, quick=quick), header, rows, kept(found))
 
 
 def two_objectives(*, quick: bool) -> None:
@@ -96,7 +104,7 @@ def two_objectives(*, quick: bool) -> None:
             volumes = [told(at.hypervolume) for at in each.at]
             difference = told(pairs[-1].difference, sign="+") if pairs else "-"
             rows.append([device, each.label, *volumes, difference])
-        details.append({**found.to_json(), "folder": None})
+        details.append(kept(found))
     header = ["device", "strategy", *(f"hypervolume % at {budget}" for budget in (50, 100, 200)), "minus random at 200"]
     record(name("two_objectives", quick=quick), header, rows, {"benches": details})
 
@@ -115,7 +123,7 @@ def seconds(*, quick: bool) -> None:
         for each in found.suites[0].strategies
     ]
     header = ["strategy", *(f"accuracy % after {hours:g} h of training" for hours in HOURS), "evaluations"]
-    record(name("seconds", quick=quick), header, rows, {**found.to_json(), "folder": None})
+    record(name("seconds", quick=quick), header, rows, kept(found))
 
 
 def name(part: str, *, quick: bool) -> str:
