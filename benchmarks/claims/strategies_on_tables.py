@@ -58,11 +58,17 @@ def apart(one: Any, other: Any) -> str:
 
 
 def kept(found: BenchResult) -> dict[str, Any]:
-    """Return what is recorded: set-up, and at each budget the value of every seed; curves are drawn by the bench."""
+    """Return what is recorded: set-up, and at each budget the values in order of the seeds; all else follows."""
     document = found.to_json()
     for suite in document["suites"]:
+        del suite["pairs"]
         for standing in suite["strategies"]:
             del standing["curves"], standing["chosen"]
+            for at in standing["at"]:
+                del at["regret"]
+                for figure in (at["truth"], at["hypervolume"]):
+                    if figure is not None:
+                        figure["values"] = " ".join(f"{value:.6g}" for value in figure["values"].values())
     return {key: document[key] for key in ("suites", "seeds", "evaluations", "seconds", "confidence", "notes")}
 
 
