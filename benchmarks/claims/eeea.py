@@ -1,6 +1,6 @@
 """EEEA-Net: early exit against plain evolution and random search, in miniature.
 
-    python benchmarks/claims/eeea.py [--preset released|paper|quick] [--quick]
+    python benchmarks/claims/eeea.py [--preset released|paper|quick] [--epochs N] [--quick]
 
 Digits at 8 pixels. A candidate is a network of 3 cells of 3 blocks, 4 channels wide, trained for one epoch, every one
 from the same seed; parameters, for the threshold and as the second objective, are those of the same cells in a network
@@ -20,6 +20,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ SMALL = {"blocks": 3, "layers": 3, "channels": 4}
 LARGE = {"blocks": 3, "layers": 8, "channels": 12}
 SHARES = {"none": None, "q30": 0.3, "q60": 0.6}
 ARMS = ("none", "q30", "random", "q60")
-TRAINING = TrainConfig(epochs=1.0, batch_size=64, lr=0.1)
+TRAINING = TrainConfig(batch_size=64, lr=0.1)
 EVALUATION_SEED = 0
 REFERENCE = (1.0, 6.0)
 ASKED_COST, ASKED_POINTS, ASKED_WINS = 0.85, 0.01, 4
@@ -79,10 +80,12 @@ def problem() -> Problem:
     return Problem(small, (Objective("accuracy_valid"),), costs={"params": large.cost("params")})
 
 
-def searched(strategy: str, options: Mapping[str, Any], seed: int, evaluations: int) -> dict[str, Any]:
+def searched(
+    strategy: str, options: Mapping[str, Any], seed: int, evaluations: int, training: TrainConfig
+) -> dict[str, Any]:
     """Search; return every evaluation in order, and the seconds of processor and clock that all of it took."""
     made = registry.load("strategies", strategy)(**options)
-    evaluator, large = TrainedEvaluator(spaces()[0], Classification(), source(), TRAINING), spaces()[1]
+    evaluator, large = TrainedEvaluator(spaces()[0], Classification(), source(), training), spaces()[1]
     evaluator.evaluate(spaces()[0].smallest(), 0.1)  # what is imported and allocated once
     begun, clock = time.process_time(), time.perf_counter()
     made.setup(problem())
@@ -122,19 +125,19 @@ def volume(rows: Sequence[Sequence[float]]) -> float:
     return hypervolume([(1 - accuracy, math.log10(params)) for accuracy, params, *_ in rows], REFERENCE)
 
 
-def measure(arm: str, seed: int, preset: str, generations: int) -> dict[str, Any]:
+def measure(arm: str, seed: int, preset: str, generations: int, training: TrainConfig) -> dict[str, Any]:
     """Return what one search found and cost."""
     shared = {"preset": preset, "population": POPULATION, "generations": generations, "survivors": PARENTS / POPULATION}
     shared |= {"children": "redraw", "beside": ["params"]}
     evaluations = POPULATION + (generations - 1) * (POPULATION - PARENTS)
-    given = {"seed": seed, "small": SMALL, "large": LARGE, "training": repr(TRAINING), "evaluations": evaluations}
+    given = {"seed": seed, "small": SMALL, "large": LARGE, "training": repr(training), "evaluations": evaluations}
     if arm == "random":
-        return part("eeea-random", given, lambda: searched("random", {}, seed, evaluations))
+        return part("eeea-random", given, lambda: searched("random", {}, seed, evaluations, training))
     options = {**shared, "beta": threshold(SHARES[arm]), "large": LARGE}
     return part(
         "eeea-search",
         {**given, **options, "arm": arm},
-        lambda: searched("eeea", {**options, "beside": ("params",)}, seed, evaluations),
+        lambda: searched("eeea", {**options, "beside": ("params",)}, seed, evaluations, training),
     )
 
 
@@ -188,15 +191,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="paper", choices=("paper", "released", "quick"))
     parser.add_argument("--arms", default=",".join(ARMS), help="searches, none, q30 and random among them")
+    parser.add_argument("--epochs", type=float, default=1.0, help="of training a candidate")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
-    asked = given.arms.split(",")
+    asked, training = given.arms.split(","), replace(TRAINING, epochs=given.epochs)
     seeds, generations = ((0,), 2) if given.quick else (SEEDS, GENERATIONS)
     found: list[dict[str, Any]] = [{} for _ in seeds]
     for arm in asked:
         for place, seed in enumerate(seeds):
-            found[place][arm] = measure(arm, seed, given.preset, generations)
+            found[place][arm] = measure(arm, seed, given.preset, generations, training)
     arms = {arm: summary(found, arm) for arm in asked}
     rows = [
         [
@@ -233,13 +237,15 @@ def main() -> None:
         "parents": PARENTS,
         "small": SMALL,
         "large": LARGE,
-        "training": repr(TRAINING),
+        "training": repr(training),
         "reference": {"error": REFERENCE[0], "log10_params": REFERENCE[1]},
         "intervals": "95 % of the mean over seeds (t), paired by seed",
         "claims": claims,
         "arms": arms,
     }
-    name = "_".join(["eeea", *([] if given.preset == "paper" else [given.preset]), *(["quick"] if given.quick else [])])
+    parts = [] if given.preset == "paper" else [given.preset]
+    parts += [] if given.epochs == 1 else [f"{given.epochs:g}_epochs"]
+    name = "_".join(["eeea", *parts, *(["quick"] if given.quick else [])])
     record(name, header, rows, details)
     for claim, each in claims.items():
         sys.stdout.write(f"{claim}: {'holds' if each['holds'] else 'missed'} {each}\n")
