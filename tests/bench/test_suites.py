@@ -158,7 +158,7 @@ def test_a_file_needs_a_space_a_truth_and_its_columns(csv: Path, tmp_path: Path)
         make_suite(f"table:{csv}", {"space": "nb201"})
     with pytest.raises(DataError, match="available: test, val"):
         make_suite(f"table:{csv}", {"space": "nb201", "truth": "tset"})
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist"):
         make_suite(f"table:{tmp_path / 'none.csv'}", {"space": "nb201"})
 
 

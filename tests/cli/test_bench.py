@@ -93,11 +93,16 @@ def test_bad_usage_is_one_sentence_and_code_2_before_any_work(
     assert not list(tmp_path.iterdir())
 
 
+# a shell's background jobs ignore Ctrl-C and hand that down; the program is tested as a terminal starts it
+AS_IN_A_TERMINAL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+PROGRAM = [sys.executable, "-c", f"{AS_IN_A_TERMINAL}; import sys; from nasforge.cli import main; sys.exit(main())"]
+
+
 @pytest.mark.plugins
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, workers: str) -> None:
     given = ["--suite", "synthetic", "--strategy", "evolution", "--seeds", "4000", "--evaluations", "40"]
-    command = [sys.executable, "-m", "nasforge", "bench", *given, "--workers", workers, "--out", str(tmp_path / "b")]
+    command = [*PROGRAM, "bench", *given, "--workers", workers, "--out", str(tmp_path / "b")]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

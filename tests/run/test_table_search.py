@@ -119,7 +119,7 @@ def test_an_architecture_that_the_table_lacks_fails_its_evaluation_only(
         ("nb201", "random", UsageError, "expected table:NAME"),
         ("table:", "random", UsageError, "expected table:NAME"),
         ("table:nb20", "random", NotInstalledError, "Did you mean 'nb201'"),
-        ("table:/nowhere.csv", "random", DataError, "cannot be read"),
+        ("table:/nowhere.csv", "random", DataError, "does not exist"),
         ("table:/nowhere.csv", "bignas", UsageError, "trains shared weights"),
     ],
 )
