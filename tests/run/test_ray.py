@@ -136,7 +136,7 @@ def test_a_defect_ends_the_run(cluster: Cluster, space: SearchSpace) -> None:
         return {"accuracy_valid": [0.5][job.number]}
 
     with pytest.raises(EvaluationError, match=r"evaluation 1 met a defect: .*index out of range"):
-        outcomes(on_cluster(measure), jobs(space, 3))
+        outcomes(on_cluster(measure), jobs(space, 2))
 
 
 def test_what_measures_is_read_once_by_each_worker(cluster: Cluster, space: SearchSpace, tmp_path: Path) -> None:
