@@ -148,8 +148,7 @@ class Surrogate(Strategy):
         else:
             distances = Distances.between(seen, points)
             worth = _mean([_expected_improvement(each, seen, distances) for each in members], members)
-        ordered = map(self.problem.space.from_decisions, candidates[np.argsort(-worth, kind="stable")])
-        return next(filter(self.problem.passes, ordered), None) or self._unknown(rng)
+        return self.problem.space.from_decisions(candidates[np.argsort(-worth, kind="stable")[0]])
 
     def _unknown(self, rng: np.random.Generator) -> Architecture | None:
         """Return a random architecture that was not proposed before; None where none is found."""
