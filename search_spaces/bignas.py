@@ -30,7 +30,7 @@ from nasforge.ops import (
     divisible,
     residual,
 )
-from nasforge.space import Choice, Input, Mapped, Node, SearchSpace, choice, repeat
+from nasforge.space import Choice, Input, Mapped, Node, SearchSpace, choice, combine, repeat, select
 
 
 @final
@@ -124,7 +124,7 @@ SMALL: Final = Skeleton(
         Stage((12, 16, 24), (1, 2), (3, 5), (4,), 2, 0.0625, True),
         Stage((20, 28, 40), (1, 2), (3, 5), (4,), 2, 0.0625, True),
     ),
-    (96,),
+    (64, 96),
     divisor=4,
 )
 PRESETS: Final = {"paper": PAPER, "attentive": ATTENTIVE, "small": SMALL}
@@ -167,11 +167,12 @@ def bignas(
         dropout=base.dropout if dropout is None else dropout,
     )
     sizes = _sizes(base, size)
-    outs = tuple(_channels(f"s{n}.width", each.widths, width, base) for n, each in enumerate(base.stages, start=1))
+    stages = [_channels(f"s{n}.width", each.widths, width, base) for n, each in enumerate(base.stages, start=1)]
+    outs = (_channels("stem.width", base.stem, width, base), *stages)
     made = _Maker(base, zero_init, sizes, outs)
     resolution = choice(*base.resolutions, name="resolution")
     x: Node = Resize(resolution.map(lambda pixels: sizes[pixels]), "bicubic")(Input(*input_shape), name="resize")
-    x = Conv(_channels("stem.width", base.stem, width, base), 3, _stem_stride(size), act="swish")(x, name="stem")
+    x = Conv(outs[0], 3, _stem_stride(size), act="swish")(x, name="stem")
     shrunk = _stem_stride(size)
     for number in range(1, len(base.stages) + 1):
         x = made.stage(x, number, shrunk)
@@ -207,72 +208,64 @@ def _decided(name: str, options: tuple[int, ...]) -> int | Choice:
     return options[0] if len(options) == 1 else choice(*options, name=name)
 
 
-def _channels(name: str, options: tuple[int, ...], width: float, base: Skeleton) -> int | Mapped:
+def _channels(name: str, options: tuple[int, ...], width: float, base: Skeleton) -> Mapped:
     """Return channels that are chosen, times `width`."""
-    scaled = {option: divisible(option * width, base.divisor) for option in options}
-    found = _decided(name, options)
-    return scaled[found] if isinstance(found, int) else found.map(lambda option: scaled[option])
+    return choice(*options, name=name).map(lambda option: divisible(option * width, base.divisor))
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """Makes the nodes of a table; `outs` are the channels of the stages."""
+    """Makes the nodes of a table; `outs` are the channels of the stem and of the stages."""
 
     base: Skeleton
     zero_init: bool
     sizes: Mapping[int, int]
-    outs: tuple[int | Mapped, ...]
+    outs: tuple[Mapped, ...]
 
     def stage(self, x: Node, number: int, shrunk: int) -> Node:
         """Return stage `number`, counted from 1, for what was shrunk to 1/`shrunk` before it."""
         stage, name = self.base.stages[number - 1], f"s{number}"
-        out = self.outs[number - 1]
+        counts = [max(each.depths) for each in self.base.stages]
         kernel = _decided(f"{name}.kernel", stage.kernels)
         expansion = _decided(f"{name}.expansion", stage.expansions)
-        before = sum(max(earlier.depths) for earlier in self.base.stages[: number - 1])
-        total = sum(max(every.depths) for every in self.base.stages)
+        block = MBConv(self.outs[number], kernel, expansion, 1, "swish", stage.se, self.base.divisor, eps=1e-5)
 
         def layer(source: Node, place: int) -> Node:
-            label = f"{name}b{place + 1}"
-            stride = stage.stride if place == 0 else 1
-            is_residual = place > 0 or self.base.projects
-            block = MBConv(
-                out,
-                kernel,
-                expansion,
-                stride,
-                "swish",
-                stage.se,
-                self.base.divisor,
-                eps=1e-5,
-                zero_init=self.zero_init and is_residual,
-            )
-            body = block(source, name=label)
+            label, is_residual = f"{name}b{place + 1}", place > 0 or self.base.projects
+            stride = 1 if place else stage.stride
+            body = block.at(stride=stride, zero_init=self.zero_init and is_residual)(source, name=label)
             if not is_residual:
                 return body
             if stage.drops:
-                body = DropPath((before + place + 1) / total)(body, name=f"{label}.path")
+                depth = (sum(counts[: number - 1]) + place + 1) / sum(counts)
+                body = DropPath(depth)(body, name=f"{label}.path")
             if place:
                 return residual(body, source, name=f"{label}.sum")
-            return Add()(body, self._projection(source, out, stride, shrunk, label), name=f"{label}.sum")
+            return Add()(body, self._projection(source, number, shrunk, label), name=f"{label}.sum")
 
-        depth = choice(*stage.depths, name=f"{name}.depth", kind="depth")
-        return repeat(layer, x, depth=depth, name=f"{name}.end")
+        return repeat(layer, x, depth=choice(*stage.depths, name=f"{name}.depth", kind="depth"), name=f"{name}.end")
 
-    def _projection(self, x: Node, out: int | Mapped, stride: int, shrunk: int, label: str) -> Node:
-        """Return a shortcut that changes the shape: an average over each window of the stride, then 1x1."""
+    def _projection(self, x: Node, number: int, shrunk: int, label: str) -> Node:
+        """Return a shortcut that changes the shape: an average over each window of the stride, then 1x1.
+
+        Where the widths before and after can be equal, the 1x1 is only there where they are not.
+        """
+        stride, before, out = self.base.stages[number - 1].stride, self.outs[number - 1], self.outs[number]
         if stride > 1:
             divides = all(size % (shrunk * stride) == 0 for size in self.sizes.values())
             x = Pool("avg", stride if divides else stride + 1, stride)(x, name=f"{label}.shortcut_pool")
-        return Conv2d(out, 1)(x, name=f"{label}.shortcut")
+        projected = Conv2d(out, 1)(x, name=f"{label}.shortcut")
+        differs = combine(lambda a, b: int(a != b), before, out)
+        if differs.table.distinct == (1,):
+            return projected
+        return select(differs, (x, projected), name=f"{label}.shortcut_kind")
 
-    def head(self, x: Node, mix: int | Mapped) -> Node:
+    def head(self, x: Node, mix: Mapped) -> Node:
         """Return what the classifier reads, (channels,): the widest convolution before the pool, or behind it."""
         if not self.base.mix_expansion:
             return GlobalPool()(Conv(mix, 1, act="swish")(x, name="mix"), name="pool")
-        ratio, last = self.base.mix_expansion, self.outs[-1]
-        wide = last * ratio if isinstance(last, int) else last.map(lambda channels: channels * ratio)
+        wide = self.outs[-1].map(lambda channels: channels * self.base.mix_expansion)
         x = Conv(wide, 1, act="swish")(x, name="expand")
         x = Conv2d(mix, 1)(GlobalPool(keep=True)(x, name="pool"), name="mix")
         return GlobalPool()(Activation("swish")(x, name="mix_act"), name="flat")
