@@ -1,10 +1,10 @@
 """`hytra`: the fabric that BossNAS searches (Li et al. 2021): convolution or attention, and where the map is halved.
 
 Every layer decides on a scale and an operation. Scales only get coarser, by one between neighbours, so where the
-halvings fall and how many layers there are at each scale is searched. Attention exists at the two coarsest scales, where
-positions are few. The two operations differ in nothing but a 3x3 convolution against attention: both have a position
-encoding, which halves the map as well. Layers come in blocks with boundaries between them, so that blocks can be
-trained one after another.
+halvings fall and how many layers there are at each scale is searched. Attention exists at the two coarsest scales,
+where positions are few. The two operations differ in nothing but a 3x3 convolution against attention: both have a
+position encoding, which halves the map as well. Layers come in blocks with boundaries between them, so that blocks can
+be trained one after another.
 """
 
 from __future__ import annotations
@@ -325,9 +325,9 @@ def _reach(base: Skeleton, scales: Sequence[int] | None) -> tuple[int, ...]:
     falls = [before - after for before, after in zip((most, *reach), reach, strict=False)]
     if len(reach) != len(base.layers) or not all(1 <= each <= most for each in reach) or not set(falls) <= {0, 1}:
         raise SpaceError(
-            f"hytra of {len(base.layers)} blocks was given the scales {list(reach)}; give each block a number from 1 to "
-            f"{most}, the first {most} or one less, each as many as the block before or one less, so that every path "
-            "can go on."
+            f"hytra of {len(base.layers)} blocks was given the scales {list(reach)}; give each block a number from 1 "
+            f"to {most}, the first {most} or one less, each as many as the block before or one less, so that every "
+            "path can go on."
         )
     return reach
 
@@ -378,7 +378,7 @@ def published(last_stride: int, se: float, act: str = "swish") -> Callable[..., 
     ) -> tuple[SearchSpace, Architecture]:
         space = hytra(input_shape, classes, preset="full", act=act, se=se, shortcut="pool", last_stride=last_stride)
         labels = [each for scale in BOSSNET for each in scale]
-        return space, space.architecture(dict(zip((read.name for read in space.choices), labels, strict=True)))
+        return space, space.architecture(dict(zip((str(read.name) for read in space.choices), labels, strict=True)))
 
     return make
 

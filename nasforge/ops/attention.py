@@ -19,8 +19,9 @@ from nasforge.space.tensor import TensorType
 @final
 @dataclass(frozen=True)
 class AttentionProduct(Operator):
-    """out_i = sum_j softmax_j(q_i . k_j / sqrt(dim)) v_j over all positions: (3 x heads x dim, H, W) -> (heads x dim, H, W).
+    """out_i = sum_j softmax_j(q_i . k_j / sqrt(dim)) v_j: (3 x heads x dim, H, W) -> (heads x dim, H, W).
 
+    Positions i and j run over the whole map.
     The channels of the input are those of the first head's query, key and value, then the second head's, and so on.
     The softmax runs over the keys, so that the weights with which one position reads the others sum to one.
     """
