@@ -10,6 +10,7 @@ accuracy and negative log-likelihood on valid and on test, for each seed. Writte
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from pathlib import Path
@@ -33,6 +34,12 @@ STEPS, LR, SEEDS = 350, 0.3, (0, 1)
 CHOICE = "places"
 
 
+@functools.lru_cache(maxsize=2)
+def images(seed: int) -> Any:
+    """Return the images with the split of a seed; making them takes seconds."""
+    return source_of(DATA, seed)
+
+
 def space_for(source: Any) -> SearchSpace:
     make = registry.load("spaces", "pooling")
     space: SearchSpace = make(source.input_shape, len(source.classes), preset="small")
@@ -45,7 +52,7 @@ def labels_of(space: SearchSpace) -> tuple[str, ...]:
 
 def alone(label: str, seed: int, steps: int, lr: float) -> dict[str, float]:
     """Train one architecture from scratch; return what it is worth on valid and test."""
-    source, task = source_of(DATA, seed), Classification()
+    source, task = images(seed), Classification()
     space = space_for(source)
     network = build_network(space.lower(space.architecture({CHOICE: label})), seed=seed)
     epochs = steps / (len(source.split("train").labels) // BATCH)
@@ -84,7 +91,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three networks of a few steps, nothing is written")
     given = parser.parse_args()
     prepare_processor()
-    space = space_for(source_of(DATA, 0))
+    space = space_for(images(0))
     labels = labels_of(space)[::15] if given.quick else labels_of(space)
     seeds = tuple(int(seed) for seed in given.seeds.split(","))
     for seed in seeds:
