@@ -24,7 +24,7 @@ class Skeleton:
     """The fixed part.
 
     Attributes:
-        stem: channels and stride of the first convolution.
+        stem: channels of the first convolution, and its stride from 32 pixels (below it has none).
         blocks: (channels, number) of the blocks in a row.
         pools: how many poolings are placed.
         bottleneck: whether a block is 1x1, 3x3, 1x1 (a quarter of the channels inside) and not two 3x3.
@@ -122,8 +122,8 @@ def pooling(
     if name not in PRESETS:
         raise SpaceError(unknown_name_sentence("preset of pooling", name, PRESETS))
     base = skeleton or PRESETS[name]
-    _check_size(input_shape[1:], base, name)
-    channels, stride = base.stem
+    channels, stride = base.stem[0], base.stem[1] if min(input_shape[1:]) >= SMALL_BELOW else 1
+    _check_size(input_shape[1:], stride * 2**base.pools, name)
     x: Node = Conv2d(divisible(channels * width, 4), 3, stride)(Input(*input_shape), name="stem.conv")
     x = Activation("relu")(BatchNorm(affine=False)(x, name="stem.bn"), name="stem")
     pools = places(len(base.channels), base.pools)
@@ -153,8 +153,7 @@ def _lengths(blocks: int, taken: Sequence[int]) -> list[int]:
     return [after - before for before, after in itertools.pairwise(cuts)]
 
 
-def _check_size(size: Sequence[int], base: Skeleton, name: str) -> None:
-    shrink = int(base.stem[1] * 2**base.pools)
+def _check_size(size: Sequence[int], shrink: int, name: str) -> None:
     if any(side % shrink for side in size):
         raise SpaceError(
             f"pooling preset '{name}' divides height and width by {shrink}, and was given {size[0]} x {size[1]} "
