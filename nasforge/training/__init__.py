@@ -1,7 +1,7 @@
 """Training of networks and supernets."""
 
 from nasforge.training.config import TrainConfig
-from nasforge.training.distillation import Teachers, soft_cross_entropy, soft_targets
+from nasforge.training.distillation import Teachers, adaptive_alpha_divergence, soft_cross_entropy, soft_targets
 from nasforge.training.ema import EMATwin
 from nasforge.training.loop import Training, TrainReport, evaluate, train
 from nasforge.training.meter import Meter
@@ -16,6 +16,7 @@ __all__ = [
     "TrainConfig",
     "TrainReport",
     "Training",
+    "adaptive_alpha_divergence",
     "evaluate",
     "make_sgd",
     "soft_cross_entropy",
