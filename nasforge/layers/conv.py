@@ -173,6 +173,8 @@ class ElasticBatchNorm(Layer):
         running = self.running_mean[:width], self.running_var[:width]
         if not self.training:
             return functional.batch_norm(x, *running, weight, bias, False, momentum, eps)
+        if not blend.groups:  # given shares might rise, and no image runs it: there are no statistics
+            return torch.zeros_like(x)
         parts = []
         for images in blend.groups:
             mean, var = (statistic.clone() for statistic in running)
