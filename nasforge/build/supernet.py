@@ -17,6 +17,7 @@ from nasforge.build.plan import Plan, make_plan, needed_steps
 from nasforge.build.variants import layer_key, make_layers
 from nasforge.errors import ArchitectureError, UsageError, unknown_name_sentence
 from nasforge.layers.base import Layer, LeafViews, layer_class
+from nasforge.layers.drop_path import PathDropping, drop_path
 from nasforge.layers.mixture import Mixture
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.lower import MixOp, Step
@@ -30,6 +31,10 @@ class Supernet(nn.Module):
     Only what an architecture computes is run: the plan of its lowered graph, which a plain network of the
     architecture would run too.
 
+    Attributes:
+        dropping: its `chance` is that of the deepest path that the space marks (`DropPath`) to be dropped in training,
+            others in proportion to their depth; 0 until it is set. Mixtures and masks drop nothing.
+
     Args:
         space: any space, also a restricted one (weights are those of its root).
         seed: for the initial weights.
@@ -39,6 +44,7 @@ class Supernet(nn.Module):
         """Allocate layers for every variant that occurs."""
         super().__init__()
         self.space = space
+        self.dropping = PathDropping()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.ModuleDict(make_layers(space))
@@ -143,8 +149,11 @@ class Supernet(nn.Module):
         place = None if watched is None else _boundary_value(plan, watched)
         values = plan.feed(x)
         reached = None if place is None else values.get(place)
+        chance = self.dropping.chance if self.training else 0.0
         for step, layer, frees in zip(plan.steps, layers, plan.frees, strict=True):
             found = layer(step.op, step.input_types, *[values[i] for i in step.inputs])  # type: ignore[misc]  # no mixture here
+            if chance:
+                found = drop_path(found, chance * plan.drops.get(step.output, 0.0))
             values[step.output] = found
             if step.output == place:
                 reached = found
