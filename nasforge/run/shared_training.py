@@ -70,10 +70,6 @@ class StepContext:
         """Return views of this process's part of the next batch of the valid split."""
         return self._take_views(self.valid, makers)
 
-    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
-        """Return the means over all processes."""
-        return self.team.metrics(figures, count)
-
     def _take_views(self, stream: BatchStream, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
         views = stream.take_views(makers)
         self.weight = stream.weight
@@ -91,6 +87,10 @@ class StepContext:
     def metrics(self, outputs: Any, targets: torch.Tensor) -> dict[str, float]:
         """Return the task's metrics of one batch, whole."""
         return self.team.metrics(self.task.metrics(outputs, targets), len(targets))
+
+    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
+        """Return the means of figures over all processes."""
+        return self.team.metrics(figures, count)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Accumulate gradients of a finite loss, weighted by the length of the part it is a mean of."""

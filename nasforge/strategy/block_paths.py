@@ -46,6 +46,8 @@ class Block:
 def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = None) -> list[Block]:
     """Cut a space at its boundaries, or at those named, in the order of the graph.
 
+    A boundary in front of which nothing is decided since the one before does not cut.
+
     Raises:
         IncompatibleError: there is no boundary, one can be bypassed or carries no image, or the blocks do not cover
             the network: a choice lies behind the last one or in two of them.
@@ -62,8 +64,8 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
         raise IncompatibleError(f"{refused}: it is not cut into blocks; give it boundaries, see `nasforge.boundary`.")
     owner: dict[int, str] = {}
     found = []
-    for place, name in enumerate(ends):
-        start = ends[place - 1] if place else None
+    start = None
+    for name in ends:
         inside = _between(space, None if start is None else at[start], at[name])
         if start is not None and any(isinstance(nodes[index].op, InputOp) for index in inside):
             raise IncompatibleError(f"{refused}: boundary '{start}' can be bypassed on the way to '{name}'.")
@@ -75,11 +77,13 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
                     f"{refused}: choice '{space.choices[choice].name}' is read in block '{owner[choice]}' and in block "
                     f"'{name}'; put the boundary elsewhere, or give each block a choice of its own."
                 )
-        found.append(Block(name, start, choices, _shapes(space, at[name], refused)))
+        if choices:  # a part that decides nothing, such as a stem, belongs to the block behind it
+            found.append(Block(name, start, choices, _shapes(space, at[name], refused)))
+            start = name
     left = [str(space.choices[c].name) for c, o in enumerate(space.allowed) if len(o) > 1 and c not in owner]
     if left:
         raise IncompatibleError(
-            f"{refused}: its blocks do not cover the network, choice '{left[0]}' lies behind boundary '{ends[-1]}'"
+            f"{refused}: its blocks do not cover the network, choice '{left[0]}' lies in none of them"
             f"{f' (so do {len(left) - 1} more)' if len(left) > 1 else ''}; put a boundary behind it."
         )
     return found

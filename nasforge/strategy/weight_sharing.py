@@ -91,13 +91,6 @@ class Context(Protocol):
         """Return views as `train_views` does, of the next batch of the `valid` split; counted apart."""
         ...
 
-    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
-        """Return figures that are means over `count` images, as means over those of all workers.
-
-        What is decided by them so is the same on all.
-        """
-        ...
-
     def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Return the task's loss (mean over the batch) with label smoothing."""
         ...
@@ -106,6 +99,13 @@ class Context(Protocol):
         """Return the task's metrics of one batch, such as `accuracy` and `nll`; on several workers, of all its parts.
 
         What is learnt from metrics (baselines, controllers) so stays equal on all workers.
+        """
+        ...
+
+    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
+        """Return figures of `count` images as they are of the whole batch: on several workers, their means.
+
+        What is learnt from figures that the strategy makes itself so stays equal on all workers.
         """
         ...
 

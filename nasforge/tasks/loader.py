@@ -92,7 +92,7 @@ class Loader:
         found = []
         for place, make in enumerate(makers):
             rng = torch.Generator().manual_seed(integer_seed(self.seed, f"view {place}", number))
-            pixels = make(images, rng, begin, len(whole))
+            pixels = make(images, rng, begin, len(whole), flip=self.source.flip)
             found.append(self.source.preprocessing.normalise(pixels).contiguous(memory_format=layout))
         return found
 

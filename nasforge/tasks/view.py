@@ -26,7 +26,7 @@ class ViewMaker(Protocol):
     """Makes a view of images."""
 
     def __call__(
-        self, images: torch.Tensor, rng: torch.Generator, begin: int = 0, whole: int | None = None
+        self, images: torch.Tensor, rng: torch.Generator, begin: int = 0, whole: int | None = None, *, flip: bool = True
     ) -> torch.Tensor:
         """Return float32 (N, C, H, W) in 0..255 of images uint8 (N, C, H, W).
 
@@ -35,6 +35,7 @@ class ViewMaker(Protocol):
             rng: of torch.
             begin: number of the first image in its batch.
             whole: images of the batch; None: these.
+            flip: whether a mirrored image keeps its meaning.
         """
 
 
@@ -47,7 +48,7 @@ class View:
         area: least and largest share of the image that is cropped and resized to the whole.
         ratio: least and largest width / height of the crop.
         shift: largest shift of the crop, as a share of the sides; only where `area` is the whole image.
-        flip: chance to be mirrored.
+        flip: chance to be mirrored, where the data allow it.
         jitter: chance of changed colours.
         brightness: largest relative change; so are the next two.
         contrast: around the image's mean brightness.
@@ -82,12 +83,12 @@ class View:
             )
 
     def __call__(
-        self, images: torch.Tensor, rng: torch.Generator, begin: int = 0, whole: int | None = None
+        self, images: torch.Tensor, rng: torch.Generator, begin: int = 0, whole: int | None = None, *, flip: bool = True
     ) -> torch.Tensor:
         """Return the view, float32 in 0..255; see `ViewMaker`."""
         count = len(images)
         draws = torch.rand(whole or count, _DRAWS, generator=rng)[begin : begin + count]
-        pixels = self._cropped(images.float() / 255.0, draws)
+        pixels = self._cropped(images.float() / 255.0, draws, self.flip if flip else 0.0)
         pixels = _where(draws[:, 5] < self.jitter, self._jittered(pixels, draws[:, 6:10]), pixels)
         pixels = _where(draws[:, 10] < self.grey, brightness(pixels).expand_as(pixels), pixels)
         if self.blur:
@@ -96,7 +97,7 @@ class View:
             pixels = _where(draws[:, 13] < self.solarise, torch.where(pixels >= 0.5, 1.0 - pixels, pixels), pixels)
         return pixels * 255.0
 
-    def _cropped(self, pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    def _cropped(self, pixels: torch.Tensor, draws: torch.Tensor, flip: float) -> torch.Tensor:
         """Cut a rectangle out of each image and resize it to the whole (bilinear), mirrored by chance."""
         size = _between(draws[:, 0], *self.area)
         ratio = _between(draws[:, 1], *map(math.log, self.ratio)).exp()
@@ -108,7 +109,7 @@ class View:
         moved = [(2 * draws[:, 2 + axis] - 1) * room[axis] for axis in range(2)]
         if whole_image:  # by whole pixels, so that nothing is smoothed
             moved = [(shift * side / 2).round() * 2 / side for shift, side in zip(moved, sides, strict=True)]
-        mirrored = torch.where(draws[:, 4] < self.flip, -wide, wide)
+        mirrored = torch.where(draws[:, 4] < flip, -wide, wide)
         zero = torch.zeros_like(wide)
         theta = torch.stack([mirrored, zero, moved[0], zero, high, moved[1]], dim=1).view(-1, 2, 3)
         grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
