@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.layers.drop_path import PathDropping
@@ -24,6 +25,21 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, tracking in zip(norms, before, strict=True):
             norm.tracking = tracking
+
+
+@contextmanager
+def taking_statistics(*modules: nn.Module) -> Iterator[None]:
+    """While open, a batch in training mode sets the running statistics of normalisations to its own."""
+    parts = [part for module in modules for part in module.modules()]
+    norms = [part for part in parts if isinstance(part, ElasticBatchNorm | _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 @contextmanager
