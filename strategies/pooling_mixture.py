@@ -75,7 +75,7 @@ class PoolingMixture(WeightSharing):
     valid split of the run.
 
     Attributes:
-        models: M; 1 is a single supernet, sampled uniformly.
+        models: M; 1 is a single supernet, sampled uniformly. Where limits leave fewer architectures, as many models.
         assignment: `balanced`; or, as controls, `unbalanced` (no division) and `fixed` (a random model for each
             architecture, all equally many: less sharing, and nothing learnt of it).
         judged_by: `responsible`, the model that answers for an architecture, or `best`, all of them, the best counts.
@@ -122,20 +122,15 @@ class PoolingMixture(WeightSharing):
         """List the architectures within the limits.
 
         Raises:
-            IncompatibleError: the space is too large to list.
+            IncompatibleError: the space is too large to list, or has fewer architectures than there are models.
             InfeasibleError: nothing is within the limits.
-            UsageError: there are more models than architectures.
         """
         super().setup(problem)
         self._check_size(problem.space)
         self._architectures = [each for each in problem.space.enumerate() if problem.feasible(each)]
         if not self._architectures:
             problem.sample(generator(0, "listed"))  # raises, and says what the least cost is
-        if self.models > len(self._architectures):
-            raise UsageError(
-                f"pooling_mixture was given models={self.models}, and space '{problem.space.name}' has "
-                f"{len(self._architectures)} architectures within the limits; give at most as many models."
-            )
+        self._count = min(self.models, len(self._architectures))
         self._numbers = {architecture: number for number, architecture in enumerate(self._architectures)}
 
     def _check_size(self, space: SearchSpace) -> None:
@@ -150,11 +145,16 @@ class PoolingMixture(WeightSharing):
                 f"{self.largest:,} at most (option largest), and the space has {held}; restrict the space, or take "
                 "another strategy, such as spos."
             )
+        if self.models > size:
+            raise IncompatibleError(
+                f"strategy 'pooling_mixture' cannot search space '{space.name}' with models={self.models}: it has "
+                f"{size} architecture{'s' * (size > 1)}; give at most as many models."
+            )
 
     def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
         """Return the supernets, `supernet` first, and `scores`."""
-        self._nets = {self._name(model): Supernet(problem.space, seed + model) for model in range(self.models)}
-        self._state = Scores(len(self._architectures), self.models, seed)
+        self._nets = {self._name(model): Supernet(problem.space, seed + model) for model in range(self._count)}
+        self._state = Scores(len(self._architectures), self._count, seed)
         return {**self._nets, "scores": self._state}
 
     @staticmethod
@@ -171,7 +171,7 @@ class PoolingMixture(WeightSharing):
         if context.phase_step % context.steps_per_epoch == 0:
             self._begin_epoch(context.progress)
         number = int(context.rng.integers(len(self._architectures)))
-        model = int(context.rng.choice(self.models, p=self._responsible(number)))
+        model = int(context.rng.choice(self._count, p=self._responsible(number)))
         name, architecture = self._name(model), self._architectures[number]
         images, targets = context.train_batch()
         with self._nets[name].recording():
@@ -201,7 +201,7 @@ class PoolingMixture(WeightSharing):
         """Return P(m | c), (models,) for one architecture or (architectures, models) for all."""
         state, rows = self._state, slice(None) if number is None else number
         if self.assignment == "fixed":
-            return np.eye(self.models)[state.owner.cpu().numpy()[rows]]
+            return np.eye(self._count)[state.owner.cpu().numpy()[rows]]
         return responsibilities(self._scores[rows], float(state.temperature), state.divisors.cpu().numpy())
 
     def _imbalance(self) -> float:
