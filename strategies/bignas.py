@@ -23,14 +23,13 @@ import numpy.typing as npt
 import torch
 
 from nasforge.build import Supernet
-from nasforge.build.modes import without_dropout
 from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
 from nasforge.strategy.preset import resolve
+from nasforge.strategy.sandwich import sandwich_step
 from nasforge.training import TrainConfig, make_sgd, soft_cross_entropy
-from nasforge.training.path_sgd import merge_views
 from nasforge.training.schedule import constant_ending, warmup_cosine
 
 
@@ -150,26 +149,19 @@ class BigNAS(WeightSharing):
 
     def step(self, context: Context) -> dict[str, float]:
         """Do one sandwich step."""
-        images, targets = context.train_batch()
-        random = [
-            self.problem.space.sample(context.rng) for _ in range(self.children if self.sandwich else self.children + 1)
-        ]
-        first = self._largest if self.sandwich else self.problem.space.sample(context.rng)
-        students = [*random, self._smallest] if self.sandwich else random
-        with self._net.recording() as views:
-            outputs = self._net(images, first)
-            loss = context.loss(outputs, targets, self.label_smoothing)
-            context.backward(loss)
-            teacher = outputs.detach()
-            with without_dropout(self._net):
-                for child in students:
-                    logits = self._net(images, child)
-                    context.backward(
-                        soft_cross_entropy(logits, teacher) if self.distil else context.loss(logits, targets)
-                    )
-        merge_views(views)
-        context.update("weights", self._rate(context))
-        return {"loss": float(loss.detach())}
+        draw = self.problem.space.sample
+        random = [draw(context.rng) for _ in range(self.children if self.sandwich else self.children + 1)]
+        biggest = self._largest if self.sandwich else draw(context.rng)
+        children = [*random, self._smallest] if self.sandwich else random
+        return sandwich_step(
+            context,
+            self._net,
+            biggest,
+            children,
+            smoothing=self.label_smoothing,
+            distil=soft_cross_entropy if self.distil else None,
+            rate=self._rate(context),
+        ).figures()
 
     def _rate(self, context: Context) -> float:
         found = self._set

@@ -34,6 +34,11 @@ class Plan:
         """The step that makes each value; inputs are made by none."""
         return {step.output: place for place, step in enumerate(self.steps)}
 
+    @cached_property
+    def drops(self) -> dict[int, float]:
+        """How deep the paths lie that training may drop, by the number of the value they end in."""
+        return {self.lowered.values[node]: depth for node, depth in self.lowered.drops.items()}
+
     def feed(self, x: Tensor | Mapping[str, Tensor]) -> dict[int, Tensor]:
         """Return the values at the inputs.
 

@@ -74,6 +74,10 @@ class StepContext:
         """Return the task's metrics of one batch, whole."""
         return self.team.metrics(self.task.metrics(outputs, targets), len(targets))
 
+    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
+        """Return the means of figures over all processes."""
+        return self.team.metrics(figures, count)
+
     def backward(self, loss: torch.Tensor) -> None:
         """Accumulate gradients of a finite loss, weighted by the length of the part it is a mean of."""
         if not torch.isfinite(loss):

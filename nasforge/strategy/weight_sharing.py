@@ -87,6 +87,13 @@ class Context(Protocol):
         """
         ...
 
+    def mean(self, figures: Mapping[str, float], count: int) -> dict[str, float]:
+        """Return figures of `count` images as they are of the whole batch: on several workers, their means.
+
+        What is learnt from figures that the strategy makes itself so stays equal on all workers.
+        """
+        ...
+
     def backward(self, loss: torch.Tensor) -> None:
         """Accumulate gradients of a loss that is a mean over the batch taken last.
 

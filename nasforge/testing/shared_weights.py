@@ -16,7 +16,7 @@ from nasforge.run.progress import Listener, Silent
 from nasforge.run.shared_training import SharedTraining
 from nasforge.space import SearchSpace
 from nasforge.strategy import WeightSharing
-from nasforge.testing.small_spaces import elastic_space, path_space
+from nasforge.testing.small_spaces import elastic_space, ensemble_space, path_space
 from nasforge.testing.trial import Trial, source
 from nasforge.testing.watched import Update, WatchedContext
 
@@ -51,7 +51,8 @@ class SharedWeightsTests(ABC):
         from nasforge.run.options import make_strategy
 
         strategy = make_strategy(self.name, self.options)
-        return next(s for s in (elastic_space(), path_space()) if why_incompatible(strategy, s, self.name) is None)
+        small = (elastic_space(), path_space(), ensemble_space())
+        return next(space for space in small if why_incompatible(strategy, space, self.name) is None)
 
     def _training(self, seed: int = 1) -> tuple[WeightSharing, SharedTraining]:
         if not isinstance(self.trial.make(), WeightSharing):
