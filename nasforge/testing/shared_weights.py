@@ -130,7 +130,9 @@ class SharedWeightsTests(ABC):
             assert not (holds & weights and holds - weights), f"optimiser '{name}' steps weights and decisions together"
             learnt_from = [each.splits for each in updates if each.optimiser == name]
             assert frozenset({wanted}) in learnt_from
-            nothing = {frozenset()} if wanted == "valid" else set()  # decisions may learn from costs, without images
+            nothing: set[frozenset[str]] = (
+                {frozenset()} if wanted == "valid" else set()
+            )  # decisions may learn from costs, without images
             assert set(learnt_from) - nothing == {frozenset({wanted})}
         with pytest.raises(SplitError):
             source().split("test")
