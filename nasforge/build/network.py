@@ -41,8 +41,7 @@ class Network(nn.Module):
                 name += "'"
             self.layers[name] = layer_class(step.op).plain(step.op, step.input_types)
             self._names.append(name)
-        values = self.plan.lowered.values
-        depths = {values[node]: depth for node, depth in lowered.drops.items()}
+        depths = self.plan.drops
         self.paths = nn.ModuleDict(
             {str(step.output): DropPath(depths[step.output]) for step in self.plan.steps if step.output in depths}
         )

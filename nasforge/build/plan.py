@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -33,6 +33,11 @@ class Plan:
     def producers(self) -> dict[int, int]:
         """The step that makes each value; inputs are made by none."""
         return {step.output: place for place, step in enumerate(self.steps)}
+
+    @cached_property
+    def drops(self) -> dict[int, float]:
+        """How deep the paths lie that training may drop, by the number of the value they end in."""
+        return {self.lowered.values[node]: depth for node, depth in self.lowered.drops.items()}
 
     def feed(self, x: Tensor | Mapping[str, Tensor]) -> dict[int, Tensor]:
         """Return the values at the inputs.
@@ -75,6 +80,31 @@ def make_plan(lowered: Lowered) -> Plan:
         if number not in kept:
             frees[place].append(number)
     return Plan(lowered, steps, sources, outputs, tuple(map(tuple, frees)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What runs between two boundaries: steps in order, their layers, and which values each step frees."""
+
+    source: int | None
+    """Number of the value that goes in; None: the plan's inputs."""
+    wanted: tuple[int, ...]
+    steps: tuple[Step, ...]
+    layers: tuple[Any, ...]
+    frees: tuple[tuple[int, ...], ...]
+
+
+def make_part(plan: Plan, layers: Sequence[Any], source: int | None, wanted: tuple[int, ...]) -> Part:
+    """Lay out the steps that make the wanted values from the source."""
+    places = needed_steps(plan, wanted, set(plan.sources.values()) if source is None else {source})
+    steps = tuple(plan.steps[place] for place in places)
+    last = {number: place for place, step in enumerate(steps) for number in step.inputs}
+    frees: list[list[int]] = [[] for _ in steps]
+    for number, place in last.items():
+        if number not in wanted:
+            frees[place].append(number)
+    return Part(source, wanted, steps, tuple(layers[place] for place in places), tuple(map(tuple, frees)))
 
 
 def needed_steps(plan: Plan, wanted: tuple[int, ...], known: set[int]) -> list[int]:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from nasforge.build.masked import MaskedRun
 from nasforge.build.mixing import MixedRun
-from nasforge.build.plan import Plan, make_plan, needed_steps
+from nasforge.build.plan import Part, Plan, make_part, make_plan
 from nasforge.build.variants import layer_key, make_layers
 from nasforge.errors import ArchitectureError, UsageError, unknown_name_sentence
 from nasforge.layers.base import Layer, LeafViews, layer_class
+from nasforge.layers.drop_path import PathDropping, drop_path
 from nasforge.layers.mixture import Mixture
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.lower import MixOp, Step
@@ -30,6 +31,10 @@ class Supernet(nn.Module):
     Only what an architecture computes is run: the plan of its lowered graph, which a plain network of the
     architecture would run too.
 
+    Attributes:
+        dropping: its `chance` is that of the deepest path that the space marks (`DropPath`) to be dropped in training,
+            others in proportion to their depth; 0 until it is set. Mixtures and masks drop nothing.
+
     Args:
         space: any space, also a restricted one (weights are those of its root).
         seed: for the initial weights.
@@ -39,20 +44,26 @@ class Supernet(nn.Module):
         """Allocate layers for every variant that occurs."""
         super().__init__()
         self.space = space
+        self.dropping = PathDropping()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.ModuleDict(make_layers(space))
         self.views = LeafViews()
         self._share_views()
         self._load_pretrained()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Keep plans: of whole architectures, and of parts between boundaries."""
         self._plan = lru_cache(maxsize=256)(self._make_plan)
+        self._part = lru_cache(maxsize=1024)(self._make_part)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_part")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch has no types here
-        self._plan = lru_cache(maxsize=256)(self._make_plan)
+        self._remember()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
         memo[id(self.space)] = self.space  # immutable
@@ -122,13 +133,39 @@ class Supernet(nn.Module):
         """
         if mixtures:
             return self._mixed(x, architecture, mixtures)
+        return self._run(x, architecture, None)[0]
+
+    def with_boundary(self, x: Tensor | Mapping[str, Tensor], architecture: Architecture, name: str) -> tuple[Any, Any]:
+        """Run an architecture; return what it gives, and the value behind a boundary, part of the same graph.
+
+        Gradients that arrive there can be looked at or changed by a hook of the value (`register_hook`).
+
+        Raises:
+            UsageError: an unknown boundary, or one that is cut off in this architecture.
+        """
+        self._check_boundaries(None, name)
+        return self._run(x, architecture, name)
+
+    def _run(
+        self, x: Tensor | Mapping[str, Tensor], architecture: Architecture, watched: str | None
+    ) -> tuple[Any, Any]:
+        """Return the outputs, and the value behind the boundary `watched`."""
         plan, layers = self._plan(architecture, ())
+        place = None if watched is None else _boundary_value(plan, watched)
         values = plan.feed(x)
+        reached = None if place is None else values.get(place)
+        chance = self.dropping.chance if self.training else 0.0
         for step, layer, frees in zip(plan.steps, layers, plan.frees, strict=True):
-            values[step.output] = layer(step.op, step.input_types, *[values[i] for i in step.inputs])  # type: ignore[misc]  # no mixture here
+            found = layer(step.op, step.input_types, *[values[i] for i in step.inputs])  # type: ignore[misc]  # no mixture here
+            if chance:
+                found = drop_path(found, chance * plan.drops.get(step.output, 0.0))
+            values[step.output] = found
+            if step.output == place:
+                reached = found
             for number in frees:
                 del values[number]
-        return plan.collect(values, self.training)
+            del found
+        return plan.collect(values, self.training), reached
 
     def _mixed(self, x: Any, architecture: Architecture, mixtures: Mapping[str, Mixture]) -> Any:
         names = [str(read.name) for read in self.space.choices]
@@ -184,20 +221,20 @@ class Supernet(nn.Module):
         Raises:
             UsageError: an unknown boundary, or a `start` that some architecture's inputs can bypass.
         """
+        plan, part = self._part(architecture, start, stop)
+        values = plan.feed(x) if part.source is None else {part.source: x}
+        for step, layer, frees in zip(part.steps, part.layers, part.frees, strict=True):
+            values[step.output] = layer(step.op, step.input_types, *[values[i] for i in step.inputs])
+            for number in frees:
+                del values[number]
+        return values[part.wanted[0]] if stop is not None else plan.collect(values, self.training)
+
+    def _make_part(self, architecture: Architecture, start: str | None, stop: str | None) -> tuple[Plan, Part]:
         self._check_boundaries(start, stop)
         plan, layers = self._plan(architecture, ())
-        cuts = {name: plan.lowered.values[node] for name, node in plan.lowered.cuts.items()}
-        for name in (start, stop):
-            if name is not None and name not in cuts:
-                raise UsageError(f"boundary '{name}' is cut off in this architecture; choose another one.")
-        values = plan.feed(x) if start is None else {cuts[start]: x}
+        cuts = {name: _boundary_value(plan, name) for name in (start, stop) if name is not None}
         wanted = (cuts[stop],) if stop is not None else tuple(n for numbers in plan.outputs.values() for n in numbers)
-        needed = needed_steps(plan, wanted, set(values))
-        for index in needed:
-            step, layer = plan.steps[index], layers[index]
-            assert layer is not None
-            values[step.output] = layer(step.op, step.input_types, *[values[i] for i in step.inputs])
-        return values[wanted[0]] if stop is not None else plan.collect(values, self.training)
+        return plan, make_part(plan, layers, None if start is None else cuts[start], wanted)
 
     def _check_boundaries(self, start: str | None, stop: str | None) -> None:
         nodes = self.space.analysis.graph.nodes
@@ -220,3 +257,10 @@ class Supernet(nn.Module):
                     "architecture; start at one that everything passes."
                 )
             stack.extend(nodes[index].inputs)
+
+
+def _boundary_value(plan: Plan, name: str) -> int:
+    """Return the number of the value behind a boundary."""
+    if name not in plan.lowered.cuts:
+        raise UsageError(f"boundary '{name}' is cut off in this architecture; choose another one.")
+    return plan.lowered.values[plan.lowered.cuts[name]]

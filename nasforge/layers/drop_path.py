@@ -33,6 +33,16 @@ class DropPath(nn.Module):
         return f"depth={self.depth:g}"
 
 
+@final
+class PathDropping(nn.Module):
+    """How likely a supernet drops its deepest path now (`chance`); a module only so that it is found in others."""
+
+    def __init__(self) -> None:
+        """Drop nothing."""
+        super().__init__()
+        self.chance = 0.0
+
+
 def drop_path(x: Tensor, chance: float) -> Tensor:
     """Return x, (batch, ...), zero for images drawn with `chance`, divided by 1 - chance for the others.
 

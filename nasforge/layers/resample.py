@@ -12,7 +12,7 @@ from nasforge.space.node import Types
 
 @final
 class ResizeLayer(Stateless):
-    """Bilinear resampling; the identity where the size is already right."""
+    """Bilinear or bicubic resampling; the identity where the size is already right."""
 
     per_channel = True
 
@@ -21,4 +21,4 @@ class ResizeLayer(Stateless):
         """Return nn.Upsample, or nn.Identity."""
         if types[0].spatial == (op.size, op.size):
             return nn.Identity()
-        return nn.Upsample(size=(op.size, op.size), mode="bilinear", align_corners=False)
+        return nn.Upsample(size=(op.size, op.size), mode=op.mode, align_corners=False)

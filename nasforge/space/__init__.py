@@ -3,7 +3,7 @@
 from nasforge.space.additive import AdditiveCost, WalkCost
 from nasforge.space.architecture import Architecture
 from nasforge.space.builder import inputs, one_of, operator_choice, repeat
-from nasforge.space.choice import KINDS, Choice, Mapped, chain, choice, combine, subset, when
+from nasforge.space.choice import KINDS, Choice, Mapped, chain, choice, combine, linked, subset, when
 from nasforge.space.lower import Lowered, LoweredNode, Step
 from nasforge.space.node import Body, Input, Node, Operator, Types, boundary, select
 from nasforge.space.search_space import SearchSpace
@@ -31,6 +31,7 @@ __all__ = [
     "choice",
     "combine",
     "inputs",
+    "linked",
     "one_of",
     "operator_choice",
     "repeat",

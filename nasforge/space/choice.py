@@ -211,18 +211,44 @@ def chain(
     Raises:
         SpaceError: some option has no successor, so a chain could end in the middle; or not one name per decision.
     """
-    if names is not None and len(names) != length:
-        raise SpaceError(f"a chain of {length} decisions was given {len(names)} names; give one name each.")
-    matrix = tuple(tuple(bool(allowed(before, after)) for after in options) for before in options)
-    for option, row in zip(options, matrix, strict=True):
-        if length > 1 and not any(row):
-            raise SpaceError(f"chain option {option!r} may be followed by none of {list(options)}; allow at least one.")
+    texts = [labels] * length if labels is not None else None
+    return linked([options] * length, allowed, names=names, labels=texts, kind=kind)
+
+
+def linked(
+    options: Sequence[Sequence[Any]],
+    allowed: Callable[[Any, Any], bool],
+    *,
+    names: Sequence[str] | None = None,
+    labels: Sequence[Sequence[str]] | None = None,
+    kind: Kind = "attribute",
+) -> tuple[Choice, ...]:
+    """Declare one decision over each list of `options`, each constraining the next: a chain of unequal links.
+
+    See `chain`, also for what is raised; here there are labels for each decision.
+
+    >>> [read.options for read in linked([(1, 2, 3), (1, 2)], lambda before, after: after <= before)]
+    [(1, 2, 3), (1, 2)]
+    """
+    if names is not None and len(names) != len(options):
+        raise SpaceError(f"a chain of {len(options)} decisions was given {len(names)} names; give one name each.")
     made: list[Choice] = []
-    for place in range(length):
-        relation = Relation(made[-1], matrix) if made else None
-        own = choice(*options, name=names[place] if names is not None else None, labels=labels, kind=kind)
-        made.append(dataclasses.replace(own, relation=relation))
+    for place, own in enumerate(options):
+        relation = Relation(made[-1], _allowed(options[place - 1], own, allowed)) if made else None
+        texts = labels[place] if labels is not None else None
+        read = choice(*own, name=names[place] if names is not None else None, labels=texts, kind=kind)
+        made.append(dataclasses.replace(read, relation=relation))
     return tuple(made)
+
+
+def _allowed(
+    before: Sequence[Any], after: Sequence[Any], allowed: Callable[[Any, Any], bool]
+) -> tuple[tuple[bool, ...], ...]:
+    matrix = tuple(tuple(bool(allowed(first, second)) for second in after) for first in before)
+    for option, row in zip(before, matrix, strict=True):
+        if not any(row):
+            raise SpaceError(f"chain option {option!r} may be followed by none of {list(after)}; allow at least one.")
+    return matrix
 
 
 def choices_of(value: object) -> tuple[Choice, ...]:

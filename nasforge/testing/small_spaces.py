@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nasforge.ops import Add, Conv, GlobalPool, Linear, MBConv, Zero, residual
-from nasforge.space import Input, Node, SearchSpace, choice, inputs, one_of, repeat, select, subset
+from nasforge.space import Input, Node, SearchSpace, boundary, choice, inputs, one_of, repeat, select, subset
+from nasforge.space.paths import choice_name, split_paths
 
 
 def path_space(layers: int = 3, name: str = "paths") -> SearchSpace:
@@ -21,6 +22,19 @@ def path_space(layers: int = 3, name: str = "paths") -> SearchSpace:
     return _space(x, name)
 
 
+def block_space(layers: int = 2, name: str = "blocks") -> SearchSpace:
+    """Declare a space of paths in two blocks, each with a boundary behind it."""
+    x = Conv(8, 3)(Input(3, 8, 8), name="stem")
+    for block in range(2):
+        for place in range(layers):
+            layer = f"b{block}l{place}"
+            candidates = [MBConv(8, 3, 2)(x, name=f"{layer}.k3"), MBConv(8, 5, 2)(x, name=f"{layer}.k5")]
+            candidates.append(MBConv(8, 3, 3)(x, name=f"{layer}.wide"))
+            x = residual(one_of(candidates, name=layer, labels=("k3", "k5", "wide")), x, name=f"{layer}.sum")
+        x = boundary(f"b{block}", x)
+    return _space(x, name)
+
+
 def elastic_space(name: str = "elastic") -> SearchSpace:
     """Declare a space of elastic width, kernel, expansion and depth with sliced weights."""
     width = choice(4, 8, name="width")
@@ -34,6 +48,28 @@ def elastic_space(name: str = "elastic") -> SearchSpace:
 
     depth = choice(1, 2, 3, name="depth", kind="depth")
     return _space(repeat(block, x, depth=depth, name="end"), name)
+
+
+def ensemble_space(layers: int = 3, paths: int = 2, name: str = "ensemble") -> SearchSpace:
+    """Declare ensembles of paths that share one layer or more, with three operators in each layer."""
+    x = Conv(8, 3)(Input(3, 8, 8), name="stem")
+
+    def make(x: Node, layer: int, where: str) -> Node:
+        name = choice_name(where, layer)
+        kinds = {"k3": (3, 2), "k5": (5, 2), "wide": (3, 4)}
+        candidates = [
+            MBConv(8, kernel, expansion, zero_init=True)(x, name=f"{name}.{label}", weights=f"layer{layer}.{label}")
+            for label, (kernel, expansion) in kinds.items()
+        ]
+        return residual(one_of(candidates, name=name, labels=list(kinds)), x, project="none", name=f"{name}.sum")
+
+    splits = range(1, layers + 1) if paths > 1 else [layers]
+    ends = split_paths(make, x, layers=layers, paths=paths, splits=splits)
+    heads = [
+        Linear(10)(GlobalPool()(end, name=f"pool{number}"), name=f"classifier{number}")
+        for number, end in enumerate(ends)
+    ]
+    return SearchSpace({"logits": heads}, name=name)
 
 
 def spaces_of_one_kind() -> dict[str, SearchSpace]:

@@ -1,0 +1,122 @@
+"""`spos`: single path one-shot, with uniform sampling (Guo et al. 2020).
+
+    train:  each step draws one architecture uniformly and trains its path alone
+    search: evolution on the trained supernet, each architecture rated on valid after recalibration
+            (`nasforge.strategy.population`: 20 generations of 50, 10 parents, 25 crossovers, 25 mutations)
+    retrain the best from scratch
+
+No weight of the supernet is tied to what the search finds, so it is the baseline of all other samplings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+
+from nasforge.build import Supernet
+from nasforge.errors import UsageError
+from nasforge.space import Architecture
+from nasforge.strategy import Context, Evaluation, Problem, Proposal, WeightSharing
+from nasforge.strategy.population import Population, Sizes, uniform_moves
+from nasforge.training import TrainConfig
+from nasforge.training.path_sgd import PathSGD
+from nasforge.training.schedule import warmup_cosine
+
+
+@final
+@dataclass
+class SPOS(WeightSharing):
+    """Uniform single path training, then evolution over the trained weights.
+
+    It takes every kind of choice: paths of operators as in the article, and sliced widths, kernels and depths.
+    "Uniform" is the space's own law of sampling. The article's constants of ImageNet are `lr=0.5 weight_decay=4e-5`
+    with batches of 1,024; the defaults here are for batches of 64. What a path did not use is not decayed.
+
+    Attributes:
+        lr: peak learning rate of SGD with Nesterov momentum 0.9; cosine to zero.
+        weight_decay: of the slices a path used, not on normalisations and biases.
+        warmup: share of the steps with rising learning rate.
+        label_smoothing: of the training loss (the article has 0.1).
+        population: architectures of a generation.
+        generations: of the evolution, the random first one counted.
+        parents: best of all rated that have children.
+        crossover: children of two parents in a generation.
+        mutation: children of one parent in a generation.
+        mutation_probability: that a decision of a mutated child is drawn anew.
+        tries: draws of a child that are known or beyond the limits before it is given up.
+    """
+
+    lr: float = 0.1
+    weight_decay: float = 5e-4
+    warmup: float = 0.05
+    label_smoothing: float = 0.0
+    population: int = 50
+    generations: int = 20
+    parents: int = 10
+    crossover: int = 25
+    mutation: int = 25
+    mutation_probability: float = 0.1
+    tries: int = 100
+    retrain: ClassVar[bool] = True
+    different_paths: ClassVar[bool] = True
+    _evolution: Population | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        self._sizes.check("spos")
+        if not 0 < self.mutation_probability <= 1 or self.tries < 1 or not 0 <= self.warmup < 1 or self.lr <= 0:
+            raise UsageError(
+                f"spos was given mutation_probability={self.mutation_probability}, tries={self.tries}, "
+                f"warmup={self.warmup} and lr={self.lr}; expected 0 < mutation_probability <= 1, tries >= 1, "
+                "0 <= warmup < 1 and lr > 0."
+            )
+
+    @property
+    def _sizes(self) -> Sizes:
+        return Sizes(self.population, self.generations, self.parents, self.crossover, self.mutation)
+
+    def setup(self, problem: Problem) -> None:
+        """Start before the first generation."""
+        super().setup(problem)
+        moves = uniform_moves(problem.space, self.mutation_probability)
+        self._evolution = Population(problem, self._sizes, moves, tries=self.tries)
+
+    def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
+        """Return the supernet."""
+        self._net = Supernet(problem.space, seed)
+        return {"supernet": self._net}
+
+    def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return SGD that steps the slices of the path alone."""
+        return {"weights": PathSGD(self._net, TrainConfig(lr=self.lr, weight_decay=self.weight_decay))}
+
+    def step(self, context: Context) -> dict[str, float]:
+        """Train one architecture drawn by the space's law on a train batch."""
+        images, targets = context.train_batch()
+        architecture = self.problem.space.sample(context.rng)
+        with self._net.recording():
+            loss = context.loss(self._net(images, architecture), targets, self.label_smoothing)
+            context.backward(loss)
+        context.update("weights", warmup_cosine(context.progress, self.warmup))
+        return {"loss": float(loss.detach())}
+
+    def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
+        """Propose the next of the evolution."""
+        return self._population.ask(n, rng)
+
+    def tell(self, results: Sequence[Evaluation]) -> None:
+        """Rate them."""
+        self._population.tell(results)
+
+    def derive(self) -> list[Architecture]:
+        """Return what was rated, best first."""
+        return self._population.ranked
+
+    @property
+    def _population(self) -> Population:
+        assert self._evolution is not None, "setup comes first"
+        return self._evolution
