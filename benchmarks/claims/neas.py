@@ -26,7 +26,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -34,6 +33,7 @@ from claims.parts import BATCH, interval, part, result_name, source_of, train_sh
 from nasforge_spaces.neas import Skeleton, neas
 from record import record
 
+from nasforge.bench.ranking import honest_ranking
 from nasforge.build import Network, build_network
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.goals import Constraint
@@ -55,7 +55,7 @@ LR: Final = {"shared": 0.3, "alone": 0.4}
 ENSEMBLES: Final = 16
 TRUTH_SEEDS: Final = (0, 1)
 RULES: Final = ("both", "random", "none")
-SEARCH: Final = {"population": 12, "generations": 5, "parents": 5, "crossovers": 6, "mutations": 6}
+SEARCH: Final = {"population": 12, "generations": 5, "parents": 5, "crossover": 5, "mutation": 5}
 LIMIT_SHARE: Final = 0.6
 """Where the limit lies between the cheapest and the dearest single network."""
 IMAGES: Final = 1024
@@ -253,48 +253,21 @@ def truth(given: dict[str, Any]) -> np.ndarray:
     return np.asarray(rows)
 
 
-def tau(first: np.ndarray, second: np.ndarray) -> float:
-    return float(stats.kendalltau(first, second).statistic)
-
-
-def partial(rating: np.ndarray, real: np.ndarray, macs: np.ndarray) -> float:
-    """Return Kendall's partial correlation of rating and truth given MACs."""
-    a, b, c = tau(rating, real), tau(rating, macs), tau(real, macs)
-    return (a - b * c) / float(np.sqrt(max(1e-12, (1 - b**2) * (1 - c**2))))
-
-
-def resampled(rating: np.ndarray, real: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of Kendall's tau over resampled ensembles."""
-    rng, found = generator(0, "bootstrap"), []
-    for _ in range(1000):
-        picked = rng.integers(len(rating), size=len(rating))
-        if len(set(picked.tolist())) > 2:
-            found.append(tau(rating[picked], real[picked]))
-    return float(np.nanpercentile(found, 2.5)), float(np.nanpercentile(found, 97.5))
-
-
 def rankings(seeds: tuple[int, ...], given: dict[str, Any]) -> dict[str, Any]:
     space, real = space_of(2), truth(given)
     macs = np.asarray([space.macs(each) for each in random_ensembles(given["ensembles"])], dtype=float)
-    mean = real[:, :, 0].mean(axis=1)
-    found: dict[str, Any] = {
-        "truth": real.tolist(),
-        "macs": macs.tolist(),
-        "ceiling": tau(real[:, 0, 0], real[:, 1, 0]),
-        "macs_tau": [tau(macs, mean), *resampled(macs, mean)],
-        "rules": {},
-    }
+    found: dict[str, Any] = {"truth": real.tolist(), "macs": macs.tolist(), "rules": {}}
     for rule in RULES:
         rows = [shared(2, rule, seed, given)["rated"] for seed in seeds]
-        ratings = [np.asarray([row["accuracy_valid"] for row in each]) for each in rows]
-        found["rules"][rule] = {
-            "tau": [tau(each, mean) for each in ratings],
-            "tau_nll": [
-                tau(-np.asarray([row["nll_valid"] for row in each]), -real[:, :, 1].mean(axis=1)) for each in rows
-            ],
-            "interval": [resampled(each, mean) for each in ratings],
-            "partial": [partial(each, mean, macs) for each in ratings],
-        }
+        found["rules"][rule] = [
+            {
+                name: honest_ranking(
+                    sign * np.asarray([row[key] for row in each]), sign * real[:, :, place], macs
+                ).to_json()
+                for name, key, sign, place in (("accuracy", "accuracy_valid", 1, 0), ("nll", "nll_valid", -1, 1))
+            }
+            for each in rows
+        ]
     return found
 
 
@@ -319,15 +292,25 @@ def first_table(seeds: tuple[int, ...], given: dict[str, Any]) -> tuple[list[lis
     return rows, {"seeds": found}
 
 
-def second_table(found: dict[str, Any], count: int) -> list[list[Any]]:
+def taus(ranked: dict[str, Any], rule: str, metric: str = "accuracy", key: str = "kendall") -> list[float]:
+    """Return a coefficient of each seed's rating; 0 where it is undefined."""
+    return [each[metric]["agreement"]["rating"][key]["value"] or 0.0 for each in ranked["rules"][rule]]
+
+
+def second_table(ranked: dict[str, Any], count: int) -> list[list[Any]]:
     rows: list[list[Any]] = []
-    for rule, values in found["rules"].items():
-        mean, low, high = interval(values["tau"])
-        nll, part_of = float(np.mean(values["tau_nll"])), float(np.mean(values["partial"]))
-        rows.append([f"shrinking by {rule}" if rule != "none" else "no shrinking", mean, low, high, nll, part_of])
-    mean, low, high = found["macs_tau"]
-    rows.append(["MACs alone", mean, low, high, "", ""])
-    rows.append([f"two seeds of the truth ({count} ensembles)", found["ceiling"], "", "", "", ""])
+    for rule in RULES:
+        mean, low, high = interval(taus(ranked, rule))
+        nll = float(np.mean(taus(ranked, rule, "nll")))
+        given_macs = float(np.mean(taus(ranked, rule, key="kendall_given_macs")))
+        name = {"both": "diversity and potential", "random": "random", "none": "none"}[rule]
+        rows.append([f"shrinking: {name}", mean, low, high, nll, given_macs])
+    first = ranked["rules"][RULES[0]][0]
+    macs, ceiling = first["accuracy"]["agreement"]["macs"]["kendall"], first["accuracy"]["ceiling"]["kendall"]
+    nll_macs, nll_ceiling = (first["nll"]["agreement"]["macs"]["kendall"], first["nll"]["ceiling"]["kendall"])
+    rows.append(["MACs alone", macs["value"], macs["low"], macs["high"], nll_macs["value"], ""])
+    both_seeds = f"two seeds of the truth, {count} ensembles"
+    rows.append([both_seeds, ceiling["value"], ceiling["low"], ceiling["high"], nll_ceiling["value"], ""])
     return rows
 
 
@@ -345,8 +328,11 @@ def main() -> None:
         "steps_alone": 10 if options.quick else options.steps_alone,
         "lr_shared": LR["shared"],
         "lr_alone": LR["alone"],
-        "ensembles": 3 if options.quick else ENSEMBLES,
-        "search": {**SEARCH, **({"population": 3, "generations": 1} if options.quick else {})},
+        "ensembles": 4 if options.quick else ENSEMBLES,
+        "search": {
+            **SEARCH,
+            **({"population": 3, "generations": 1, "crossover": 1, "mutation": 1} if options.quick else {}),
+        },
         "limit": limit(),
         "skeleton": repr(SKELETON),
     }
@@ -371,8 +357,7 @@ def main() -> None:
     header = ["rating", "Kendall tau", "95 % from", "to", "tau of NLL", "tau given MACs"]
     if complete:
         record(result_name("neas_shrinking", DATA, quick=options.quick), header, table, {**plain, **ranked})
-    both, none = (np.asarray(ranked["rules"][rule]["tau"]) for rule in ("both", "none"))
-    chance = np.asarray(ranked["rules"]["random"]["tau"])
+    both, chance, none = (np.asarray(taus(ranked, rule)) for rule in RULES)
     sys.stdout.write(f"\nboth - none by seed: {both - none}; both - random: {both - chance}\n")
 
 
