@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from claims.parts import BATCH, part, source_of
+from nasforge_spaces.pooling import pooling
 from record import ROOT, command, commit
 
-from nasforge import registry
 from nasforge.build import build_network
 from nasforge.run.result import environment
 from nasforge.space import SearchSpace
@@ -41,9 +41,7 @@ def images(seed: int) -> Any:
 
 
 def space_for(source: Any) -> SearchSpace:
-    make = registry.load("spaces", "pooling")
-    space: SearchSpace = make(source.input_shape, len(source.classes), preset="small")
-    return space
+    return pooling(source.input_shape, len(source.classes), preset="small")
 
 
 def labels_of(space: SearchSpace) -> tuple[str, ...]:

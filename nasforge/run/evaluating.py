@@ -18,6 +18,7 @@ from nasforge.evaluate.quantised import INT8_METRIC, QuantisedJudge
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
+from nasforge.goals import Objective
 from nasforge.run.local import Evaluate, Executor, Job, Outcome
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
@@ -50,12 +51,20 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
             "strategy that trains shared weights; take another strategy."
         )
-    supernet = training.modules["supernet"]
-    assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
-    shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
+    evaluators = {
+        name: shared_evaluator(setup, module)
+        for name, module in training.modules.items()
+        if isinstance(module, Supernet) and module.space.fingerprint == setup.space.fingerprint
+    }
+    shared = Inherited(strategy, evaluators, setup.problem.objectives[0])
     if type(strategy).rate is WeightSharing.rate:
-        return Measured(shared)
+        return shared
     return Rated(strategy, training.modules, shared)
+
+
+def shared_evaluator(setup: Setup, supernet: Supernet) -> SharedEvaluator:
+    """Return what evaluates with the weights of a supernet."""
+    return SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
 
 
 def judge_of(setup: Setup) -> Judge | None:
@@ -83,19 +92,37 @@ class Measured:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Inherited:
+    """With the weights of the supernet that holds an architecture's; where several do, the best counts."""
+
+    strategy: WeightSharing
+    evaluators: Mapping[str, SharedEvaluator]
+    objective: Objective
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        found = [
+            self.evaluators[name].evaluate(job.architecture, job.fidelity, job.seed)
+            for name in self.strategy.holders(job.architecture)
+        ]
+        return min(found, key=self.objective.loss) if len(found) > 1 else found[0]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Rated:
-    """By the strategy's own rating, or by an evaluator where it gives none."""
+    """By the strategy's own rating, or with inherited weights where it gives none."""
 
     strategy: WeightSharing
     modules: Mapping[str, nn.Module]
-    evaluator: SharedEvaluator
+    inherited: Inherited
 
     def __call__(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job."""
         rating = self.strategy.rate([job.architecture], self.modules)
         if rating is not None:
             return rating[0]
-        return self.evaluator.evaluate(job.architecture, job.fidelity, job.seed)
+        return self.inherited(job)
 
 
 @final

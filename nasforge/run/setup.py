@@ -98,6 +98,8 @@ class Setup:
             return f"those of {self.settings.evaluation}"
         if self.scored is not None:
             return f"none, scored by {self.scored.scorer.name}"
+        if isinstance(self.strategy, WeightSharing) and self.strategy.rates_by is not None:
+            return f"none, rated by {self.settings.strategy.name}"
         return INHERITED if self.strategy.evaluator == "shared" else "trained briefly"
 
     def artifact(self, architecture: Architecture) -> Artifact:
@@ -138,6 +140,8 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     problem = with_fidelities(make_problem(space, settings, predictor.cost), settings, plan, table)
     check_feasible(problem, settings.seed)
     problem = with_scores(problem, settings, scored, make_scorer, listener)
+    if isinstance(strategy, WeightSharing) and strategy.rates_by is not None:
+        problem = replace(problem, objectives=(strategy.rates_by,))
     strategy.setup(problem)
     return Setup(
         settings=settings,
