@@ -55,7 +55,7 @@ SKELETON: Final = Skeleton(
     16, ((16, 2, 1), (24, 2, 2), (40, 2, 2)), 96, 0, (3, 5), (2, 4), skip=False, se=0.0, zero_init=True
 )
 STEPS: Final = {"shared": 1200, "alone": 500}
-LR: Final = {"shared": 0.5, "alone": 0.6}
+LR: Final = {"shared": 0.5, "alone": 0.4}
 ENSEMBLES: Final = 12
 TRUTH_SEEDS: Final = (0, 1)
 RULES: Final = ("both", "random", "none")
