@@ -4,11 +4,12 @@
     python benchmarks/claims/pooling.py [--seeds 0,1,2] [--arms M=1,M=4] [--quick]
 
 The truth is `benchmarks/truth/pooling_fractals.json`: space `pooling`, preset small, fractals of 50 classes, 350 steps
-of 64 images. Each arm is `pooling_mixture` for the same number of steps in total, whatever its number of models; each step
-costs one training pass and one held-out pass in all of them. M=4 comes with two controls: without balancing, and with a
-random fixed assignment of a quarter of the architectures to each model, which shares as little, and learns nothing of
-who is good at what. Ratings are accuracies on valid with the weights of the responsible model, recalibrated on train
-images; the truth is accuracy on test, of networks trained alone. Learning rates were set with a seed that is not used.
+of 64 images. Each arm is `pooling_mixture` for the same number of steps in total, whatever its number of models; each
+step costs one training pass and one held-out pass in all of them. M=4 comes with two controls: without balancing, and
+with a random fixed assignment of a quarter of the architectures to each model, which shares as little, and learns
+nothing of who is good at what. Ratings are accuracies on valid with the weights of the responsible model, recalibrated
+on train images; the truth is accuracy on test, of networks trained alone. Learning rates were set with a seed that is
+not used.
 """
 
 from __future__ import annotations
