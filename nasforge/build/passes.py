@@ -40,11 +40,6 @@ def watching(watcher: PassWatcher) -> Iterator[None]:
         _WATCHER.reset(token)
 
 
-def watcher() -> PassWatcher | None:
-    """Return who watches now."""
-    return _WATCHER.get()
-
-
 def macs_of(steps: Sequence[Step]) -> int:
     """Return the multiply-accumulates of steps for one image."""
     return sum(step.op.macs(step.input_types) for step in steps if not isinstance(step.op, MixOp))

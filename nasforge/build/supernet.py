@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nasforge.build.masked import MaskedRun
 from nasforge.build.mixing import MixedRun
-from nasforge.build.passes import images_of, tell_pass, watcher
+from nasforge.build.passes import images_of, tell_pass
 from nasforge.build.plan import Part, Plan, make_part, make_plan
 from nasforge.build.variants import layer_key, make_layers
 from nasforge.errors import ArchitectureError, UsageError, unknown_name_sentence
@@ -167,7 +167,7 @@ class Supernet(nn.Module):
                 del values[number]
             del found
         outputs = plan.collect(values, self.training)
-        tell_pass(images_of(x), lambda: images_of(x) * plan.macs, outputs)
+        tell_pass(images_of(x), lambda: images_of(x) * self.space.macs(architecture), outputs)
         return outputs, reached
 
     def _mixed(self, x: Any, architecture: Architecture, mixtures: Mapping[str, Mixture]) -> Any:
@@ -203,13 +203,9 @@ class Supernet(nn.Module):
             UsageError: numbers that do not fit, an unknown choice.
             IncompatibleError: architectures, or a layer, that masks cannot express.
         """
-        outputs = MaskedRun(self, architectures, x, shares or {}).run()
-        if watcher() is not None:
-            names = [str(read.name) for read in self.space.choices]
-            mixed = tuple(sorted((names.index(name), self.space.allowed[names.index(name)]) for name in shares or {}))
-            each = images_of(x) // len(architectures)
-            image_macs = each * sum(self._plan(architecture, mixed)[0].macs for architecture in architectures)
-            tell_pass(images_of(x), lambda: image_macs, outputs)
+        run = MaskedRun(self, architectures, x, shares or {})
+        outputs = run.run()
+        tell_pass(images_of(x), run.image_macs, outputs)
         return outputs
 
     @contextmanager

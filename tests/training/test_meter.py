@@ -89,7 +89,7 @@ def test_counting_changes_no_gradient() -> None:
 
 def blocks() -> SearchSpace:
     x = Conv(choice(4, 8, name="first"), 3)(Input(3, 8, 8), name="one")
-    x = boundary(x, "middle")
+    x = boundary("middle", x)
     x = Conv(choice(4, 8, name="second"), 3)(x, name="two")
     return SearchSpace({"logits": Linear(10)(GlobalPool()(x, name="pool"), name="classifier")}, name="blocks")
 
