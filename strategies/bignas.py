@@ -224,7 +224,7 @@ class BigNAS(WeightSharing):
             return constant_ending(context.progress, rise, found.floor)
         epoch = (context.phase_step + 1) / context.steps_per_epoch
         risen = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-        return risen * max(self.decay ** (epoch / self.decay_epochs), found.floor)
+        return float(risen * max(self.decay ** (epoch / self.decay_epochs), found.floor))
 
     def derive(self) -> list[Architecture]:
         """Return the rated architectures, best first."""

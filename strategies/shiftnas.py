@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from nasforge.build import Supernet
-from nasforge.build.modes import without_dropout
 from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
 from nasforge.rng import generator
 from nasforge.space import Architecture
@@ -32,7 +31,8 @@ from nasforge.strategy.bin_teaching import BinTeacher
 from nasforge.strategy.cost_bins import BinSampler, CategoricalSampler, coverage, make_bins
 from nasforge.strategy.generator_learning import GeneratorTeacher
 from nasforge.strategy.preset import resolve
-from nasforge.training import TrainConfig, soft_cross_entropy
+from nasforge.strategy.sandwich import sandwich_step
+from nasforge.training import TrainConfig
 from nasforge.training.path_sgd import PathSGD
 from nasforge.training.schedule import warmup_cosine
 
@@ -203,6 +203,7 @@ class ShiftNAS(WeightSharing):
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, the generator and the distribution over bins."""
+        self._ends = problem.space.largest(), problem.space.smallest()
         self._net = Supernet(problem.space, seed)
         self._generator = ArchitectureGenerator(problem.space, self.units, generator(seed, "generator"))
         self._distribution = BinDistribution(self._bins.number, self.floor, self.memory)
@@ -245,32 +246,21 @@ class ShiftNAS(WeightSharing):
     # Weights
 
     def _train_weights(self, context: Context) -> dict[str, float]:
-        rng = context.rng
         numbers = [self._bin(context) for _ in range(self.children if self.recipe == "sandwich" else 1)]
-        children = [self._child(number, rng) for number in numbers]
+        children = [self._child(number, context.rng) for number in numbers]
+        rate = warmup_cosine(self._progress(context), 0.05)
+        inside = {"in_bin": float(np.mean(self._bins.index([self._cost(child) for child in children]) == numbers))}
+        if self.recipe == "sandwich":
+            biggest, smallest = self._ends
+            smoothing = self.label_smoothing
+            found = sandwich_step(context, self._net, biggest, [*children, smallest], smoothing=smoothing, rate=rate)
+            return found.figures() | inside
         images, targets = context.train_batch()
         with self._net.recording():
-            if self.recipe == "sandwich":
-                loss = self._sandwich(context, images, targets, children)
-            else:
-                loss = context.loss(self._net(images, children[0]), targets, self.label_smoothing)
-                context.backward(loss)
-        context.update("weights", warmup_cosine(self._progress(context), 0.05))
-        inside = np.mean(self._bins.index([self._cost(child) for child in children]) == numbers)
-        return {"loss": float(loss.detach()), "in_bin": float(inside)}
-
-    def _sandwich(
-        self, context: Context, images: torch.Tensor, targets: torch.Tensor, children: list[Architecture]
-    ) -> torch.Tensor:
-        space = self.problem.space
-        outputs = self._net(images, space.largest())
-        loss = context.loss(outputs, targets, self.label_smoothing)
-        context.backward(loss)
-        teacher = outputs.detach()
-        with without_dropout(self._net):
-            for child in [*children, space.smallest()]:
-                context.backward(soft_cross_entropy(self._net(images, child), teacher))
-        return loss
+            loss = context.loss(self._net(images, children[0]), targets, self.label_smoothing)
+            context.backward(loss)
+        context.update("weights", rate)
+        return {"loss": float(loss.detach())} | inside
 
     def _progress(self, context: Context) -> float:
         share = self._set.uniform

@@ -2,13 +2,13 @@
 
     python benchmarks/claims/neas.py [--seeds 0,1,2] [--quick]
 
-50-class fractals, six searchable layers of four operators. For each seed:
+50-class fractals of 16 pixels, six searchable layers of four operators. For each seed:
 
 - A. `neas` trains a supernet of two paths and searches it within a limit on MACs; the same strategy trains a supernet
-  of a single path and searches that within the same limit, and within the least one that keeps the ensemble's MACs.
-  Trained from scratch for equal numbers of steps: the found ensemble, the found single network, two heads on the trunk
-  of the single network (all layers shared, as in NEAS-S), and the single network twice, from two seeds, their logits
-  averaged (a deep ensemble; it costs twice the MACs and twice the training).
+  of a single path and searches that within the same limit. Trained from scratch for equal numbers of steps: the found
+  ensemble; the single network that its supernet rates best of those that spend at least 90 % of the ensemble's MACs;
+  two heads on the trunk of the single network (all layers shared, as in NEAS-S); and the single network twice, from
+  two seeds, their logits averaged (a deep ensemble; it costs twice the MACs and twice the training).
 - B. Supernets are trained with the operators that die found by diversity and potential, by chance, or not at all; the
   accuracies that each inherits to random ensembles are ranked against those of the ensembles trained alone, from two
   seeds.
@@ -19,6 +19,7 @@ Accuracies are on the test split; everything is chosen on valid. Learning rates 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -26,18 +27,19 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from claims.parts import BATCH, interval, part, result_name, source_of, train_shared
+from claims.parts import BATCH, interval, part, result_name, train_shared
 from nasforge_spaces.neas import Skeleton, neas
 from record import record
 
+from nasforge.bench.ranking import honest_ranking
 from nasforge.build import Network, build_network
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.goals import Constraint
 from nasforge.rng import generator
+from nasforge.run.data import load_source
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem
 from nasforge.strategy.ensemble import EnsembleSpace
@@ -47,23 +49,44 @@ from nasforge.training import TrainConfig, train
 from nasforge.training.processor import prepare_processor
 
 DATA: Final = "fractals"
+SIZE: Final = 16
+"""Pixels: a quarter of the cost of 32."""
 SKELETON: Final = Skeleton(
-    12, ((12, 2, 1), (20, 2, 2), (32, 2, 2)), 80, 0, (3, 5), (2, 4), skip=False, se=0.0, zero_init=True
+    16, ((16, 2, 1), (24, 2, 2), (40, 2, 2)), 96, 0, (3, 5), (2, 4), skip=False, se=0.0, zero_init=True
 )
-STEPS: Final = {"shared": 800, "alone": 300}
-LR: Final = {"shared": 0.3, "alone": 0.4}
-ENSEMBLES: Final = 16
+STEPS: Final = {"shared": 1200, "alone": 500}
+LR: Final = {"shared": 0.5, "alone": 0.4}
+ENSEMBLES: Final = 12
 TRUTH_SEEDS: Final = (0, 1)
 RULES: Final = ("both", "random", "none")
-SEARCH: Final = {"population": 12, "generations": 5, "parents": 5, "crossovers": 6, "mutations": 6}
+SEARCH: Final = {"population": 16, "generations": 4, "parents": 5, "crossover": 6, "mutation": 6}
 LIMIT_SHARE: Final = 0.6
 """Where the limit lies between the cheapest and the dearest single network."""
-IMAGES: Final = 1024
+SPENDS: Final = 0.9
+"""Share of the ensemble's MACs that the single network has at least."""
+IMAGES: Final = 512
+FIRST_HEADER: Final = [
+    "network",
+    "accuracy, %",
+    "NLL",
+    "heads alone, %",
+    "heads disagree, %",
+    "MMACs",
+    "ensemble is better by",
+    "95 % from",
+    "to",
+]
+SECOND_HEADER: Final = ["rating", "Kendall tau", "95 % from", "to", "tau of NLL", "tau given MACs"]
 ARMS: Final = ("found ensemble", "single network", "two heads, one trunk", "two seeds of the single network")
 
 
+@functools.cache
+def source_of(seed: int) -> Any:
+    return load_source(DATA, {"limit": 5000, "size": SIZE}, seed)
+
+
 def space_of(paths: int) -> SearchSpace:
-    return neas((3, 32, 32), 50, skeleton=SKELETON, paths=paths)
+    return neas((3, SIZE, SIZE), 50, skeleton=SKELETON, paths=paths)
 
 
 def limit() -> float:
@@ -156,7 +179,7 @@ def searched(paths: int, rule: str, seed: int, given: dict[str, Any]) -> dict[st
     """Train a supernet and search it; return what was found, and what random ensembles inherit from it."""
     from nasforge_strategies.neas import NEAS
 
-    source, space = source_of(DATA, seed), space_of(paths)
+    source, space = source_of(seed), space_of(paths)
     strategy = NEAS(
         lr=given["lr_shared"],
         shrinking=rule,
@@ -182,7 +205,9 @@ def searched(paths: int, rule: str, seed: int, given: dict[str, Any]) -> dict[st
             strategy.tell(told)
             history += [each.metrics["accuracy_valid"] for each in told]
             number += len(told)
-        best = strategy.derive()[0]
+        ranked = strategy.derive()
+        best = ranked[0]
+        found |= {"ranked": [list(each.decisions) for each in ranked]}
         found |= {"found": list(best.decisions), "evaluations": number, "accuracy_valid": max(history)}
         found["described"] = space.describe(best)
         network = judge.network(best)
@@ -203,7 +228,9 @@ def retrained(seed: int, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Train the found networks from scratch; return what each arm reaches on test, and its MACs."""
     pair, single = space_of(2), space_of(1)
     ensemble = pair.from_decisions(shared(2, "both", seed, given)["found"])
-    one = single.from_decisions(shared(1, "potential", seed, given)["found"])
+    spent = SPENDS * pair.macs(ensemble)
+    ranked = [single.from_decisions(each) for each in shared(1, "potential", seed, given)["ranked"]]
+    one = next((each for each in ranked if single.macs(each) >= spent), max(ranked, key=single.macs))
     trunk = {"split": "6", **single.describe(one)}
     two_heads = pair.architecture(trunk)
     chosen: dict[str, tuple[SearchSpace, Architecture, tuple[int, ...]]] = {
@@ -218,7 +245,7 @@ def retrained(seed: int, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
         def make(
             space: SearchSpace = space, architecture: Architecture = architecture, copies: tuple[int, ...] = copies
         ) -> dict[str, Any]:
-            source = source_of(DATA, seed)
+            source = source_of(seed)
             steps, lr = given["steps_alone"], given["lr_alone"]
             nets = [trained(space, architecture, source, steps, lr, 100 * copy + seed) for copy in copies]
             return {**judged(Ensemble(list(nets)), source), "macs": len(copies) * space.macs(architecture)}
@@ -243,7 +270,7 @@ def truth(given: dict[str, Any]) -> np.ndarray:
         for seed in TRUTH_SEEDS:
 
             def make(architecture: Architecture = architecture, seed: int = seed) -> list[float]:
-                source = source_of(DATA, 0)
+                source = source_of(0)
                 net = trained(space, architecture, source, given["steps_alone"], given["lr_alone"], 1000 + seed)
                 found = judged(net, source)
                 return [found["accuracy"], found["nll"]]
@@ -253,48 +280,21 @@ def truth(given: dict[str, Any]) -> np.ndarray:
     return np.asarray(rows)
 
 
-def tau(first: np.ndarray, second: np.ndarray) -> float:
-    return float(stats.kendalltau(first, second).statistic)
-
-
-def partial(rating: np.ndarray, real: np.ndarray, macs: np.ndarray) -> float:
-    """Return Kendall's partial correlation of rating and truth given MACs."""
-    a, b, c = tau(rating, real), tau(rating, macs), tau(real, macs)
-    return (a - b * c) / float(np.sqrt(max(1e-12, (1 - b**2) * (1 - c**2))))
-
-
-def resampled(rating: np.ndarray, real: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of Kendall's tau over resampled ensembles."""
-    rng, found = generator(0, "bootstrap"), []
-    for _ in range(1000):
-        picked = rng.integers(len(rating), size=len(rating))
-        if len(set(picked.tolist())) > 2:
-            found.append(tau(rating[picked], real[picked]))
-    return float(np.nanpercentile(found, 2.5)), float(np.nanpercentile(found, 97.5))
-
-
 def rankings(seeds: tuple[int, ...], given: dict[str, Any]) -> dict[str, Any]:
     space, real = space_of(2), truth(given)
     macs = np.asarray([space.macs(each) for each in random_ensembles(given["ensembles"])], dtype=float)
-    mean = real[:, :, 0].mean(axis=1)
-    found: dict[str, Any] = {
-        "truth": real.tolist(),
-        "macs": macs.tolist(),
-        "ceiling": tau(real[:, 0, 0], real[:, 1, 0]),
-        "macs_tau": [tau(macs, mean), *resampled(macs, mean)],
-        "rules": {},
-    }
-    for rule in RULES:
+    found: dict[str, Any] = {"truth": real.tolist(), "macs": macs.tolist(), "rules": {}}
+    for rule in reversed(RULES):  # the first is trained for the other table too, maybe at this moment
         rows = [shared(2, rule, seed, given)["rated"] for seed in seeds]
-        ratings = [np.asarray([row["accuracy_valid"] for row in each]) for each in rows]
-        found["rules"][rule] = {
-            "tau": [tau(each, mean) for each in ratings],
-            "tau_nll": [
-                tau(-np.asarray([row["nll_valid"] for row in each]), -real[:, :, 1].mean(axis=1)) for each in rows
-            ],
-            "interval": [resampled(each, mean) for each in ratings],
-            "partial": [partial(each, mean, macs) for each in ratings],
-        }
+        found["rules"][rule] = [
+            {
+                name: honest_ranking(
+                    sign * np.asarray([row[key] for row in each]), sign * real[:, :, place], macs
+                ).to_json()
+                for name, key, sign, place in (("accuracy", "accuracy_valid", 1, 0), ("nll", "nll_valid", -1, 1))
+            }
+            for each in rows
+        ]
     return found
 
 
@@ -319,15 +319,25 @@ def first_table(seeds: tuple[int, ...], given: dict[str, Any]) -> tuple[list[lis
     return rows, {"seeds": found}
 
 
-def second_table(found: dict[str, Any], count: int) -> list[list[Any]]:
+def taus(ranked: dict[str, Any], rule: str, metric: str = "accuracy", key: str = "kendall") -> list[float]:
+    """Return a coefficient of each seed's rating; 0 where it is undefined."""
+    return [each[metric]["agreement"]["rating"][key]["value"] or 0.0 for each in ranked["rules"][rule]]
+
+
+def second_table(ranked: dict[str, Any], count: int) -> list[list[Any]]:
     rows: list[list[Any]] = []
-    for rule, values in found["rules"].items():
-        mean, low, high = interval(values["tau"])
-        nll, part_of = float(np.mean(values["tau_nll"])), float(np.mean(values["partial"]))
-        rows.append([f"shrinking by {rule}" if rule != "none" else "no shrinking", mean, low, high, nll, part_of])
-    mean, low, high = found["macs_tau"]
-    rows.append(["MACs alone", mean, low, high, "", ""])
-    rows.append([f"two seeds of the truth ({count} ensembles)", found["ceiling"], "", "", "", ""])
+    for rule in RULES:
+        mean, low, high = interval(taus(ranked, rule))
+        nll = float(np.mean(taus(ranked, rule, "nll")))
+        given_macs = float(np.mean(taus(ranked, rule, key="kendall_given_macs")))
+        name = {"both": "diversity and potential", "random": "random", "none": "none"}[rule]
+        rows.append([f"shrinking: {name}", mean, low, high, nll, given_macs])
+    first = ranked["rules"][RULES[0]][0]
+    macs, ceiling = first["accuracy"]["agreement"]["macs"]["kendall"], first["accuracy"]["ceiling"]["kendall"]
+    nll_macs, nll_ceiling = (first["nll"]["agreement"]["macs"]["kendall"], first["nll"]["ceiling"]["kendall"])
+    rows.append(["MACs alone", macs["value"], macs["low"], macs["high"], nll_macs["value"], ""])
+    both_seeds = f"two seeds of the truth, {count} ensembles"
+    rows.append([both_seeds, ceiling["value"], ceiling["low"], ceiling["high"], nll_ceiling["value"], ""])
     return rows
 
 
@@ -336,6 +346,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="by comma")
     parser.add_argument("--steps-shared", type=int, default=STEPS["shared"])
     parser.add_argument("--steps-alone", type=int, default=STEPS["alone"])
+    parser.add_argument("--only", choices=("ensemble", "shrinking"), help="only one of the two tables")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     prepare_processor()
@@ -345,35 +356,26 @@ def main() -> None:
         "steps_alone": 10 if options.quick else options.steps_alone,
         "lr_shared": LR["shared"],
         "lr_alone": LR["alone"],
-        "ensembles": 3 if options.quick else ENSEMBLES,
-        "search": {**SEARCH, **({"population": 3, "generations": 1} if options.quick else {})},
+        "ensembles": 4 if options.quick else ENSEMBLES,
+        "search": {
+            **SEARCH,
+            **({"population": 3, "generations": 1, "crossover": 1, "mutation": 1} if options.quick else {}),
+        },
         "limit": limit(),
         "skeleton": repr(SKELETON),
     }
-    rows, details = first_table(seeds, given)
-    header = [
-        "network",
-        "accuracy, %",
-        "NLL",
-        "heads alone, %",
-        "heads disagree, %",
-        "MMACs",
-        "ensemble is better by",
-        "95 % from",
-        "to",
-    ]
-    plain = {**given, "of_seeds": list(seeds), "data": DATA, "batch": BATCH}
-    complete = len(seeds) > 1 or options.quick
-    if complete:
-        record(result_name("neas_ensemble", DATA, quick=options.quick), header, rows, {**plain, **details})
-    ranked = rankings(seeds, given)
-    table = second_table(ranked, given["ensembles"])
-    header = ["rating", "Kendall tau", "95 % from", "to", "tau of NLL", "tau given MACs"]
-    if complete:
-        record(result_name("neas_shrinking", DATA, quick=options.quick), header, table, {**plain, **ranked})
-    both, none = (np.asarray(ranked["rules"][rule]["tau"]) for rule in ("both", "none"))
-    chance = np.asarray(ranked["rules"]["random"]["tau"])
-    sys.stdout.write(f"\nboth - none by seed: {both - none}; both - random: {both - chance}\n")
+    record_name = functools.partial(result_name, data=DATA, quick=options.quick)
+    plain = {**given, "of_seeds": list(seeds), "data": DATA, "pixels": SIZE, "batch": BATCH}
+    if options.only != "shrinking":
+        rows, details = first_table(seeds, given)
+        record(record_name("neas_ensemble"), FIRST_HEADER, rows, {**plain, **details})
+    if options.only != "ensemble":
+        ranked = rankings(seeds, given)
+        record(
+            record_name("neas_shrinking"), SECOND_HEADER, second_table(ranked, given["ensembles"]), {**plain, **ranked}
+        )
+        both, chance, none = (np.asarray(taus(ranked, rule)) for rule in RULES)
+        sys.stdout.write(f"\nboth - none by seed: {both - none}; both - random: {both - chance}\n")
 
 
 if __name__ == "__main__":

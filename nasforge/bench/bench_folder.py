@@ -78,7 +78,7 @@ def _check(path: Path, tasks: str) -> None:
         raise folder_error(path, error) from error
     if content and tasks not in content:
         raise WrongFolderError(
-            f"'{path}' is not empty and holds no {tasks} of a bench ({content[0]}, ...); choose an empty or a new "
+            f"'{path}' is not empty and holds no bench with {tasks} ({content[0]}, ...); choose an empty or a new "
             "folder."
         )
 

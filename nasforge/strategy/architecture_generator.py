@@ -35,10 +35,12 @@ class Drawn:
         architectures: one for each target.
         shares: for every choice with more than one option, by index, one-hot rows (batch, options) with a soft
             gradient.
+        rest: the first option left to each choice, which stands where there is no share.
     """
 
     architectures: tuple[Architecture, ...]
     shares: dict[int, Tensor]
+    rest: tuple[int, ...]
 
     def named(self, space: SearchSpace, row: int) -> dict[str, Tensor]:
         """Return the shares of one architecture by the names of choices, (options,) each, as `run_masked` takes."""
@@ -108,7 +110,7 @@ class ArchitectureGenerator(nn.Module):
                 share = torch.where(torch.from_numpy(active).to(share.device)[:, None], share, _first(share))
             rows[:, choice] = np.where(active, share.detach().argmax(1).cpu().numpy(), -1)
             previous, shares[choice] = share @ self.embedding[own], share
-        return Drawn(tuple(self._architecture(row) for row in rows), shares)
+        return Drawn(tuple(self._architecture(row) for row in rows), shares, tuple(self._fixed.tolist()))
 
     def _possible(self, choice: int, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Return which options restriction and the earlier choice leave each row, (batch, options)."""
@@ -165,7 +167,7 @@ def additive_fit(space: SearchSpace, cost: Cost, rows: npt.NDArray[np.int16]) ->
         cost: to approximate.
         rows: decisions to fit, (n, choices).
     """
-    columns = [np.eye(size + 1)[column][:, :size] for column, size in zip(rows.T, space.sizes, strict=True)]
+    columns = [np.eye(size)[column] for column, size in zip(np.maximum(rows, 0).T, space.sizes, strict=True)]
     design = np.concatenate(columns, axis=1)
     costs = cost.batch(rows)
     mean, centre = float(costs.mean()), design.mean(axis=0)

@@ -37,7 +37,7 @@ def cost_error(cost: Cost, bins: CostBins, drawn: Drawn, aims: Tensor) -> Tensor
         aims: targets, 0 = `bins.least` .. 1 = `bins.most`, (batch,).
     """
     targets = bins.least + (bins.most - bins.least) * aims
-    costs = expected_costs(cost, drawn.shares, [0] * (1 + max(drawn.shares)))
+    costs = expected_costs(cost, drawn.shares, drawn.rest)
     error: Tensor = ((costs - targets) / bins.most).square().mean()
     return error
 

@@ -190,7 +190,7 @@ def test_what_the_limits_need_does_not_die():
 
 
 def test_evolution_proposes_new_ensembles_of_the_shrunk_space_generation_by_generation():
-    options = {"population": 6, "generations": 3, "parents": 2, "crossovers": 3, "mutations": 3}
+    options = {"population": 6, "generations": 3, "parents": 2, "crossover": 3, "mutation": 3}
     strategy, training = trial(steps=6, **options).training()
     training.run(Silent(), lambda kind, state: None)
     seen, sizes = [], []
@@ -229,8 +229,8 @@ def test_a_single_path_is_searched_without_diversity():
         ({"warmup": 0.7, "final": 0.4}, "warmup=0.7"),
         ({"warmup": 0.0}, "above 0"),
         ({"population": 0}, "population=0"),
-        ({"crossovers": 0, "mutations": 0}, "children of some kind"),
-        ({"mutation": 1.5}, "mutation=1.5"),
+        ({"crossover": 20}, "crossover=20"),
+        ({"mutation_probability": 1.5}, "mutation_probability=1.5"),
         ({"shrinking": "bth"}, "Did you mean 'both'"),
         ({"feature": "x"}, "feature of neas"),
         ({"potential": "x"}, "potential of neas"),
@@ -271,7 +271,7 @@ def test_trained_operators_that_a_restriction_excludes_are_an_error():
 
 def test_the_paper_preset_is_known():
     found = NEAS(preset="paper")._set
-    assert (found.population, found.generations, found.parents, found.crossovers, found.mutations) == (
+    assert (found.population, found.generations, found.parents, found.crossover, found.mutation) == (
         50,
         20,
         10,
