@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nasforge.build.joint_graph import JointGraph
 from nasforge.build.joint_units import InPlace, Norms, make_units
+from nasforge.build.passes import images_of, tell_pass
 from nasforge.build.plan import gather_heads
 from nasforge.build.supernet import Supernet
 from nasforge.errors import UsageError
@@ -51,7 +52,7 @@ class JointRun:
         self._units = make_units(self._graph)
         self._norms = Norms()
         self._values: dict[int, Tensor] = {}
-        self._bytes = self.peak_bytes = self.computed = 0
+        self._bytes = self.peak_bytes = self.computed = self._macs = 0
         self._schedule()
 
     def _schedule(self) -> None:
@@ -99,12 +100,14 @@ class JointRun:
 
     @torch.no_grad()
     def _pass(self, x: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[int, Any]]:
-        self._values, self._bytes, time = self._feed(x), 0, 0
+        self._values, self._bytes, self._macs, time = self._feed(x), 0, 0, 0
         with _evaluating(self._supernet):
             for place, new in self._visits:
                 for number in new:
                     self._make(number, time)
                     time += 1
+                tell_pass(images_of(x), lambda: images_of(x) * self._macs, ())
+                self._macs = 0
                 yield place, self._collect(place, time)
                 time += 1
         self._values = {}
@@ -132,6 +135,7 @@ class JointRun:
         self._values[number] = value
         self._bytes += value.nbytes
         self.computed += 1
+        self._macs += unit.macs
 
     def _restore(self, numbers: Iterable[int]) -> None:
         missing: set[int] = set()

@@ -55,6 +55,11 @@ class Unit(ABC):
 
     reads: tuple[int, ...]
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return 0
+
     @abstractmethod
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Return the value, (batch, *shape)."""
@@ -67,6 +72,11 @@ class Plain(Unit):
 
     found: Computation
     reads: tuple[int, ...]
+
+    @property
+    def macs(self) -> int:
+        """Those of the layer."""
+        return self.found.op.macs(self.found.types)
 
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Run the layer."""
@@ -97,6 +107,11 @@ class Normalised(Unit):
     found: Computation
     reads: tuple[int, ...]
 
+    @property
+    def macs(self) -> int:
+        """Those of the layer."""
+        return self.found.op.macs(self.found.types)
+
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Normalise by the batch while observing, by what was observed afterwards."""
         if norms.observing:
@@ -114,6 +129,11 @@ class Convolved(Unit):
     conv: Computation
     norm: Computation
     reads: tuple[int, ...]
+
+    @property
+    def macs(self) -> int:
+        """Those of the convolution and of the normalisation."""
+        return self.conv.op.macs(self.conv.types) + self.norm.op.macs(self.norm.types)
 
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Convolve and normalise; in one where the statistics are known."""

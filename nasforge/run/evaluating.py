@@ -19,10 +19,11 @@ from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
 from nasforge.goals import Objective
-from nasforge.run.local import Evaluate, Executor, Job, Outcome
+from nasforge.run.local import Counted, Evaluate, Executor, Job, Outcome
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
 from nasforge.strategy import Evaluation, WeightSharing
+from nasforge.training.meter import RATING, Meter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,7 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     strategy = setup.strategy
     if strategy.evaluator == "trained":
         config = training_config(setup.settings.training, plan.evaluation_epochs)
-        return Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup)))
+        return Metered(Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup))))
     if strategy.evaluator != "shared" or training is None or not isinstance(strategy, WeightSharing):
         raise UsageError(
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
@@ -58,8 +59,8 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     }
     shared = Inherited(strategy, evaluators, setup.problem.objectives[0])
     if type(strategy).rate is WeightSharing.rate:
-        return shared
-    return Rated(strategy, training.modules, shared)
+        return Metered(shared)
+    return Metered(Rated(strategy, training.modules, shared))
 
 
 def shared_evaluator(setup: Setup, supernet: Supernet) -> SharedEvaluator:
@@ -76,6 +77,26 @@ def judge_of(setup: Setup) -> Judge | None:
 def augmented(setup: Setup) -> bool:
     """Return whether the images are augmented that shared weights are trained on."""
     return training_config(setup.settings.training).augment
+
+
+@final
+class Metered:
+    """Counts what each evaluation costs: its rating, and its training where it is trained."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        """Take what evaluates."""
+        self._evaluate, self._meter = evaluate, Meter()
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        self._meter = Meter()
+        with self._meter.counting(RATING):
+            return self._evaluate(job)
+
+    def spent(self) -> Counted:
+        """Return what the last job cost."""
+        found = self._meter.to_json()
+        return {part: {key: value for key, value in each.items() if key != "seconds"} for part, each in found.items()}
 
 
 @final
