@@ -112,7 +112,7 @@ def _cells(document: Document, each: Document) -> list[Markup]:
         latency,
         NOTHING if seconds is None else seconds_text(seconds["mean"]),
         with_interval("evaluations", each["evaluations"], interval=False),
-        NOTHING if each["image_macs"] is None else f"{each['image_macs']['mean']:.3g}",
+        NOTHING if each.get("image_macs") is None else f"{each['image_macs']['mean']:.3g}",
         with_interval(_VOLUME, each["hypervolume"]),
     ]
     return [element("th", each["label"], tag, scope="row", class_="text"), *(element("td", part) for part in cells)]
