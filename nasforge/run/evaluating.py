@@ -18,7 +18,8 @@ from nasforge.evaluate.quantised import INT8_METRIC, QuantisedJudge
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
-from nasforge.run.local import Evaluate, Executor, Job, Outcome
+from nasforge.run.executors import make_executor
+from nasforge.run.local import Evaluate, Executor, Job, Outcome, TogetherExecutor
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
 from nasforge.strategy import Evaluation, WeightSharing
@@ -53,9 +54,21 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     supernet = training.modules["supernet"]
     assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
     shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
-    if type(strategy).rate is WeightSharing.rate:
-        return Measured(shared)
     return Rated(strategy, training.modules, shared)
+
+
+def at_a_time(setup: Setup) -> int:
+    """Return how many evaluations a run has under way."""
+    settings = setup.settings
+    rated = setup.table is None and setup.scored is None and setup.strategy.evaluator == "shared"
+    return settings.together if rated and not settings.distributed else settings.workers
+
+
+def executor_of(setup: Setup, measure: Evaluate, note: Callable[[str], Any]) -> Executor:
+    """Return the executor of a run; in this process it takes all that are rated by shared weights in one go."""
+    if isinstance(measure, Rated) and not setup.settings.distributed:
+        return TogetherExecutor(measure, at_a_time(setup))
+    return make_executor(setup.settings, measure, note)
 
 
 def judge_of(setup: Setup) -> Judge | None:
@@ -84,7 +97,7 @@ class Measured:
 @final
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """By the strategy's own rating, or by an evaluator where it gives none."""
+    """By the strategy's own rating of shared weights, or by an evaluator where it gives none."""
 
     strategy: WeightSharing
     modules: Mapping[str, nn.Module]
@@ -96,6 +109,12 @@ class Rated:
         if rating is not None:
             return rating[0]
         return self.evaluator.evaluate(job.architecture, job.fidelity, job.seed)
+
+    def many(self, jobs: Sequence[Job]) -> Sequence[Mapping[str, float]]:
+        """Return the metrics of several jobs."""
+        architectures = [job.architecture for job in jobs]
+        rating = self.strategy.rate(architectures, self.modules)
+        return self.evaluator.evaluate_many(architectures) if rating is None else rating
 
 
 @final
