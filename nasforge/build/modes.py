@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.layers.drop_path import PathDropping
@@ -27,6 +28,21 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def taking_statistics(*modules: nn.Module) -> Iterator[None]:
+    """While open, a batch in training mode sets the running statistics of normalisations to its own."""
+    parts = [part for module in modules for part in module.modules()]
+    norms = [part for part in parts if isinstance(part, ElasticBatchNorm | _BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+
+
+@contextmanager
 def without_dropout(module: nn.Module) -> Iterator[None]:
     """While open, a supernet drops neither features nor paths although it trains."""
     layers = [m for m in module.modules() if isinstance(m, ElasticLinear)]
@@ -44,3 +60,23 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
             layer.dropping = dropping
         for path, chance in zip(paths, chances, strict=True):
             path.chance = chance
+
+
+@contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """While open, a supernet evaluates, and its batch normalisations go by the batch at hand.
+
+    The running statistics of shared channels mix all paths and fit none; they are neither used nor moved. What is
+    judged so should come in batches as large as those of the training.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    for part, _ in modes:
+        if isinstance(part, ElasticBatchNorm):
+            part.training = True
+    try:
+        with frozen_statistics(module):
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -80,6 +80,31 @@ def make_plan(lowered: Lowered) -> Plan:
         if number not in kept:
             frees[place].append(number)
     return Plan(lowered, steps, sources, outputs, tuple(map(tuple, frees)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What runs between two boundaries: steps in order, their layers, and which values each step frees."""
+
+    source: int | None
+    """Number of the value that goes in; None: the plan's inputs."""
+    wanted: tuple[int, ...]
+    steps: tuple[Step, ...]
+    layers: tuple[Any, ...]
+    frees: tuple[tuple[int, ...], ...]
+
+
+def make_part(plan: Plan, layers: Sequence[Any], source: int | None, wanted: tuple[int, ...]) -> Part:
+    """Lay out the steps that make the wanted values from the source."""
+    places = needed_steps(plan, wanted, set(plan.sources.values()) if source is None else {source})
+    steps = tuple(plan.steps[place] for place in places)
+    last = {number: place for place, step in enumerate(steps) for number in step.inputs}
+    frees: list[list[int]] = [[] for _ in steps]
+    for number, place in last.items():
+        if number not in wanted:
+            frees[place].append(number)
+    return Part(source, wanted, steps, tuple(layers[place] for place in places), tuple(map(tuple, frees)))
 
 
 def needed_steps(plan: Plan, wanted: tuple[int, ...], known: set[int]) -> list[int]:

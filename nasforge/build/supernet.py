@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nasforge.build.masked import MaskedRun
 from nasforge.build.mixing import MixedRun
-from nasforge.build.plan import Plan, make_plan, needed_steps
+from nasforge.build.plan import Part, Plan, make_part, make_plan
 from nasforge.build.variants import layer_key, make_layers
 from nasforge.errors import ArchitectureError, UsageError, unknown_name_sentence
 from nasforge.layers.base import Layer, LeafViews, layer_class
@@ -51,14 +51,19 @@ class Supernet(nn.Module):
         self.views = LeafViews()
         self._share_views()
         self._load_pretrained()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Keep plans: of whole architectures, and of parts between boundaries."""
         self._plan = lru_cache(maxsize=256)(self._make_plan)
+        self._part = lru_cache(maxsize=1024)(self._make_part)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_part")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch has no types here
-        self._plan = lru_cache(maxsize=256)(self._make_plan)
+        self._remember()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Supernet:
         memo[id(self.space)] = self.space  # immutable
@@ -216,17 +221,20 @@ class Supernet(nn.Module):
         Raises:
             UsageError: an unknown boundary, or a `start` that some architecture's inputs can bypass.
         """
+        plan, part = self._part(architecture, start, stop)
+        values = plan.feed(x) if part.source is None else {part.source: x}
+        for step, layer, frees in zip(part.steps, part.layers, part.frees, strict=True):
+            values[step.output] = layer(step.op, step.input_types, *[values[i] for i in step.inputs])
+            for number in frees:
+                del values[number]
+        return values[part.wanted[0]] if stop is not None else plan.collect(values, self.training)
+
+    def _make_part(self, architecture: Architecture, start: str | None, stop: str | None) -> tuple[Plan, Part]:
         self._check_boundaries(start, stop)
         plan, layers = self._plan(architecture, ())
         cuts = {name: _boundary_value(plan, name) for name in (start, stop) if name is not None}
-        values = plan.feed(x) if start is None else {cuts[start]: x}
         wanted = (cuts[stop],) if stop is not None else tuple(n for numbers in plan.outputs.values() for n in numbers)
-        needed = needed_steps(plan, wanted, set(values))
-        for index in needed:
-            step, layer = plan.steps[index], layers[index]
-            assert layer is not None
-            values[step.output] = layer(step.op, step.input_types, *[values[i] for i in step.inputs])
-        return values[wanted[0]] if stop is not None else plan.collect(values, self.training)
+        return plan, make_part(plan, layers, None if start is None else cuts[start], wanted)
 
     def _check_boundaries(self, start: str | None, stop: str | None) -> None:
         nodes = self.space.analysis.graph.nodes

@@ -149,6 +149,7 @@ class ElasticBatchNorm(Layer):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.tracking = True
+        self.momentum: float | None = None  # in the place of the operator's, see nasforge.build.modes
 
     def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
         """Normalise: by the batch in training, by the running statistics in evaluation."""
@@ -157,7 +158,8 @@ class ElasticBatchNorm(Layer):
         if weight is not None and bias is not None:
             weight, bias = self.views.take(weight, (layout,)), self.views.take(bias, (layout,))  # type: ignore[assignment]  # slices
         mean, var = (None, None) if self.training and not self.tracking else self._statistics(layout)
-        y = functional.batch_norm(inputs[0], mean, var, weight, bias, self.training, op.momentum, op.eps)
+        momentum = op.momentum if self.momentum is None else self.momentum
+        y = functional.batch_norm(inputs[0], mean, var, weight, bias, self.training, momentum, op.eps)
         if self.training and len(layout) > 1 and mean is not None and var is not None:
             self._put_back(layout, mean, var)
         return y
@@ -174,6 +176,8 @@ class ElasticBatchNorm(Layer):
         running = self.running_mean[:width], self.running_var[:width]
         if not self.training:
             return functional.batch_norm(x, *running, weight, bias, False, momentum, eps)
+        if not blend.groups:  # given shares might rise, and no image runs it: there are no statistics
+            return torch.zeros_like(x)
         parts = []
         for images in blend.groups:
             mean, var = (statistic.clone() for statistic in running)

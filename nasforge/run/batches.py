@@ -5,11 +5,13 @@ Batches are those of the whole training, however many workers share each: a work
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, final
 
 import torch
 
 from nasforge.strategy import Batch
+from nasforge.tasks.view import ViewMaker
 
 
 class Numbered(Protocol):
@@ -23,6 +25,11 @@ class Numbered(Protocol):
 
     def batch(self, number: int, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images and targets of a batch, or of the part of it from one image up to another."""
+
+    def views(
+        self, number: int, makers: Sequence[ViewMaker], begin: int = 0, end: int | None = None
+    ) -> list[torch.Tensor]:
+        """Return views of the images of a batch, or of a part of it."""
 
 
 @final
@@ -53,9 +60,19 @@ class BatchStream:
 
     def take(self) -> Batch:
         """Return this worker's part of the next batch."""
-        count = self._loader.length(self.taken)
+        number, begin, end = self._next()
+        images, targets = self._loader.batch(number, begin, end)
+        return Batch(images.to(self._device), targets.to(self._device))
+
+    def take_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return a view by each maker of this worker's part of the next batch."""
+        number, begin, end = self._next()
+        return [view.to(self._device) for view in self._loader.views(number, makers, begin, end)]
+
+    def _next(self) -> tuple[int, int, int]:
+        """Go on by a batch; return its number, and where this worker's part begins and ends."""
+        number, count = self.taken, self._loader.length(self.taken)
         begin, end = (count * worker // self._size for worker in (self._rank, self._rank + 1))
-        images, targets = self._loader.batch(self.taken, begin, end)
         self.taken += 1
         self.weight = (end - begin) * self._size / count
-        return Batch(images.to(self._device), targets.to(self._device))
+        return number, begin, end

@@ -18,6 +18,7 @@ from nasforge.evaluate.quantised import INT8_METRIC, QuantisedJudge
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
+from nasforge.goals import Objective
 from nasforge.run.executors import make_executor
 from nasforge.run.local import Evaluate, Executor, Job, Outcome, TogetherExecutor
 from nasforge.run.plan import Plan, training_config
@@ -51,10 +52,20 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
             "strategy that trains shared weights; take another strategy."
         )
-    supernet = training.modules["supernet"]
-    assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
-    shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
+    evaluators = {
+        name: shared_evaluator(setup, module)
+        for name, module in training.modules.items()
+        if isinstance(module, Supernet) and module.space.fingerprint == setup.space.fingerprint
+    }
+    shared = Inherited(strategy, evaluators, setup.problem.objectives[0])
+    if type(strategy).rate is WeightSharing.rate:
+        return shared
     return Rated(strategy, training.modules, shared)
+
+
+def shared_evaluator(setup: Setup, supernet: Supernet) -> SharedEvaluator:
+    """Return what evaluates with the weights of a supernet."""
+    return SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
 
 
 def at_a_time(setup: Setup) -> int:
@@ -66,7 +77,7 @@ def at_a_time(setup: Setup) -> int:
 
 def executor_of(setup: Setup, measure: Evaluate, note: Callable[[str], Any]) -> Executor:
     """Return the executor of a run; in this process it takes all that are rated by shared weights in one go."""
-    if isinstance(measure, Rated) and not setup.settings.distributed:
+    if isinstance(measure, Inherited | Rated) and not setup.settings.distributed:
         return TogetherExecutor(measure, at_a_time(setup))
     return make_executor(setup.settings, measure, note)
 
@@ -96,25 +107,58 @@ class Measured:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Inherited:
+    """With the weights of the supernet that holds an architecture's; where several do, the best counts."""
+
+    strategy: WeightSharing
+    evaluators: Mapping[str, SharedEvaluator]
+    objective: Objective
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        found = [
+            self.evaluators[name].evaluate(job.architecture, job.fidelity, job.seed)
+            for name in self.strategy.holders(job.architecture)
+        ]
+        return self._best(found)
+
+    def many(self, jobs: Sequence[Job]) -> list[Mapping[str, float]]:
+        """Return the metrics of several jobs; what they compute alike in a supernet is computed once."""
+        held: dict[str, list[int]] = {}
+        for place, job in enumerate(jobs):
+            for name in self.strategy.holders(job.architecture):
+                held.setdefault(name, []).append(place)
+        found: list[list[Mapping[str, float]]] = [[] for _ in jobs]
+        for name, places in held.items():
+            rated = self.evaluators[name].evaluate_many([jobs[place].architecture for place in places])
+            for place, metrics in zip(places, rated, strict=True):
+                found[place].append(metrics)
+        return [self._best(each) for each in found]
+
+    def _best(self, found: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+        return min(found, key=self.objective.loss) if len(found) > 1 else found[0]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Rated:
-    """By the strategy's own rating of shared weights, or by an evaluator where it gives none."""
+    """By the strategy's own rating, or with inherited weights where it gives none."""
 
     strategy: WeightSharing
     modules: Mapping[str, nn.Module]
-    evaluator: SharedEvaluator
+    inherited: Inherited
 
     def __call__(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job."""
         rating = self.strategy.rate([job.architecture], self.modules)
         if rating is not None:
             return rating[0]
-        return self.evaluator.evaluate(job.architecture, job.fidelity, job.seed)
+        return self.inherited(job)
 
     def many(self, jobs: Sequence[Job]) -> Sequence[Mapping[str, float]]:
         """Return the metrics of several jobs."""
-        architectures = [job.architecture for job in jobs]
-        rating = self.strategy.rate(architectures, self.modules)
-        return self.evaluator.evaluate_many(architectures) if rating is None else rating
+        rating = self.strategy.rate([job.architecture for job in jobs], self.modules)
+        return self.inherited.many(jobs) if rating is None else rating
 
 
 @final

@@ -98,6 +98,8 @@ class Setup:
             return f"those of {self.settings.evaluation}"
         if self.scored is not None:
             return f"none, scored by {self.scored.scorer.name}"
+        if isinstance(self.strategy, WeightSharing) and self.strategy.rates_by is not None:
+            return f"none, rated by {self.settings.strategy.name}"
         return INHERITED if self.strategy.evaluator == "shared" else "trained briefly"
 
     def artifact(self, architecture: Architecture) -> Artifact:
@@ -119,7 +121,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     shape, classes = tuple(source.input_shape), len(source.classes)
     space = given.space or make_space(settings.space.name, settings.space.options, shape, classes)
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
-    _check_shapes(space, source)
+    check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
     teacher = _teacher(settings, space, strategy, source, task, listener)
     plan, make_scorer = _plan(settings, source, strategy), scorers(settings, space, source, task)
@@ -138,6 +140,8 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     problem = with_fidelities(make_problem(space, settings, predictor.cost), settings, plan, table)
     check_feasible(problem, settings.seed)
     problem = with_scores(problem, settings, scored, make_scorer, listener)
+    if isinstance(strategy, WeightSharing) and strategy.rates_by is not None:
+        problem = replace(problem, objectives=(strategy.rates_by,))
     strategy.setup(problem)
     return Setup(
         settings=settings,
@@ -200,7 +204,7 @@ def _check_objective(settings: Settings, strategy: Strategy, target: Target) -> 
         )
 
 
-def _check_shapes(space: SearchSpace, source: Any) -> None:
+def check_shapes(space: SearchSpace, source: Any) -> None:
     """Refuse a space for other images or other classes than those of the data.
 
     Raises:

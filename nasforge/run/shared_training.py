@@ -9,7 +9,7 @@ together is a `Team`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -28,6 +28,7 @@ from nasforge.run.setup import Setup
 from nasforge.run.team import Alone, Team
 from nasforge.strategy import Batch, Phase, Problem, WeightSharing
 from nasforge.tasks import Loader, Task
+from nasforge.tasks.view import ViewMaker
 
 CHECKPOINT_SECONDS: Final = 20.0
 Save = Callable[[str, dict[str, Any]], object]
@@ -60,6 +61,19 @@ class StepContext:
     def valid_batch(self) -> Batch:
         """Return this process's part of the next batch of the valid split."""
         return self._take(self.valid)
+
+    def train_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return views of this process's part of the next batch of the train split."""
+        return self._take_views(self.train, makers)
+
+    def valid_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return views of this process's part of the next batch of the valid split."""
+        return self._take_views(self.valid, makers)
+
+    def _take_views(self, stream: BatchStream, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        views = stream.take_views(makers)
+        self.weight = stream.weight
+        return views
 
     def _take(self, stream: BatchStream) -> Batch:
         batch = stream.take()

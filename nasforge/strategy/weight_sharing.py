@@ -20,6 +20,9 @@ from nasforge.strategy.base import Evaluation, Problem, Proposal, Strategy
 if TYPE_CHECKING:
     import torch
 
+    from nasforge.goals import Objective
+    from nasforge.tasks.view import ViewMaker
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,18 @@ class Context(Protocol):
         """Return the next batch of the `valid` split, not augmented; counted apart."""
         ...
 
+    def train_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return a view by each maker of the images of the next `train` batch: float32 [N, C, H, W], without labels.
+
+        It takes the next batch as `train_batch` does, and counts as one pass of images for each view; views follow
+        from the seed of the run, the number of the batch and the place of the maker.
+        """
+        ...
+
+    def valid_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return views as `train_views` does, of the next batch of the `valid` split; counted apart."""
+        ...
+
     def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Return the task's loss (mean over the batch) with label smoothing."""
         ...
@@ -127,11 +142,15 @@ class WeightSharing(Strategy):
         evaluator: `shared`, so proposals are evaluated with inherited, recalibrated weights.
         different_paths: whether each of several workers may draw its own paths in a step: `step` then sees another
             `rng` on each, and all that it does to modules beside gradients must not depend on what was drawn.
+        rates_by: the metric of `rate` that the search goes by, where it gives one of its own; None: the run's.
+        weight_modules: names of modules beside the supernets whose parameters are weights: they learn from train.
     """
 
     evaluator: ClassVar[str] = "shared"
     retrain: ClassVar[bool] = True
     different_paths: ClassVar[bool] = False
+    rates_by: ClassVar[Objective | None] = None
+    weight_modules: ClassVar[frozenset[str]] = frozenset()
     _derived: list[Architecture] | None = None
 
     def setup(self, problem: Problem) -> None:
@@ -141,7 +160,10 @@ class WeightSharing(Strategy):
 
     @abstractmethod
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
-        """Return the trained modules by name; `supernet` is the one that `shared` evaluation uses."""
+        """Return the trained modules by name; `supernet` is the one that `shared` evaluation uses.
+
+        Where there are several supernets, `holders` says which.
+        """
 
     @abstractmethod
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -161,6 +183,13 @@ class WeightSharing(Strategy):
     @abstractmethod
     def derive(self) -> list[Architecture]:
         """Return the architectures the trained state stands for, best first, all within the cost limits."""
+
+    def holders(self, architecture: Architecture) -> tuple[str, ...]:
+        """Return the names of the supernets whose weights `shared` evaluation gives an architecture; the best counts.
+
+        The default is `supernet` alone. It is asked when the training is done.
+        """
+        return ("supernet",)
 
     def rate(
         self, architectures: Sequence[Architecture], modules: Mapping[str, torch.nn.Module]

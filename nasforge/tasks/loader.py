@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 
 from nasforge.rng import generator, integer_seed
 from nasforge.tasks.augment import augment, cut_out
-from nasforge.tasks.dataset import DataSource, Split, SplitName
+from nasforge.tasks.dataset import DataSource, Indices, Split, SplitName
+from nasforge.tasks.view import ViewMaker
 
 
 @final
@@ -45,7 +46,7 @@ class Loader:
         self.source, self.batch_size, self.seed = source, min(batch_size, len(self.split)), seed
         self.training, self.cutout, self.channels_last = training, cutout, channels_last
         self.shuffle = training if shuffle is None else shuffle
-        self._epoch, self._order = -1, np.arange(len(self.split))
+        self._epoch, self._order = -1, np.arange(len(self.split), dtype=np.intp)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -65,11 +66,7 @@ class Loader:
             begin: first image of the part of the batch that is made.
             end: the image after the last of that part; None: the part goes to the end of the batch.
         """
-        epoch, place = divmod(number, len(self))
-        if self.shuffle and epoch != self._epoch:
-            self._order = generator(self.seed, "order", epoch).permutation(len(self.split))
-            self._epoch = epoch
-        whole = self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        whole = self._chosen(number)
         chosen = torch.from_numpy(whole[begin:end])
         images, labels = self.split.images[chosen], self.split.labels[chosen]
         rng = torch.Generator().manual_seed(integer_seed(self.seed, "augment", number))
@@ -80,6 +77,32 @@ class Loader:
             ready = cut_out(ready, self.cutout, rng, begin=begin, whole=len(whole))
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return ready.contiguous(memory_format=layout), labels
+
+    def views(
+        self, number: int, makers: Sequence[ViewMaker], begin: int = 0, end: int | None = None
+    ) -> list[torch.Tensor]:
+        """Return a view of the images of batch `number` by each maker: float32 (N, C, H, W), without their labels.
+
+        The images are those of `batch`; each view has draws of its own, which follow from (seed, number, place of the
+        maker).
+        """
+        whole = self._chosen(number)
+        images = self.split.images[torch.from_numpy(whole[begin:end])]
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        found = []
+        for place, make in enumerate(makers):
+            rng = torch.Generator().manual_seed(integer_seed(self.seed, f"view {place}", number))
+            pixels = make(images, rng, begin, len(whole), flip=self.source.flip)
+            found.append(self.source.preprocessing.normalise(pixels).contiguous(memory_format=layout))
+        return found
+
+    def _chosen(self, number: int) -> Indices:
+        """Return the places of a batch's images in the split."""
+        epoch, place = divmod(number, len(self))
+        if self.shuffle and epoch != self._epoch:
+            self._order = generator(self.seed, "order", epoch).permutation(len(self.split))
+            self._epoch = epoch
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the batches of the first epoch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nasforge.ops import Add, Conv, GlobalPool, Linear, MBConv, Zero, residual
-from nasforge.space import Input, Node, SearchSpace, choice, inputs, one_of, repeat, select, subset
+from nasforge.space import Input, Node, SearchSpace, boundary, choice, inputs, one_of, repeat, select, subset
 from nasforge.space.paths import choice_name, split_paths
 
 
@@ -19,6 +19,19 @@ def path_space(layers: int = 3, name: str = "paths") -> SearchSpace:
         ]
         chosen = one_of(candidates, name=f"b{number}", labels=("k3", "k5", "wide", "zero"))
         x = residual(chosen, x, project="none", name=f"b{number}.sum")
+    return _space(x, name)
+
+
+def block_space(layers: int = 2, name: str = "blocks") -> SearchSpace:
+    """Declare a space of paths in two blocks, each with a boundary behind it."""
+    x = Conv(8, 3)(Input(3, 8, 8), name="stem")
+    for block in range(2):
+        for place in range(layers):
+            layer = f"b{block}l{place}"
+            candidates = [MBConv(8, 3, 2)(x, name=f"{layer}.k3"), MBConv(8, 5, 2)(x, name=f"{layer}.k5")]
+            candidates.append(MBConv(8, 3, 3)(x, name=f"{layer}.wide"))
+            x = residual(one_of(candidates, name=layer, labels=("k3", "k5", "wide")), x, name=f"{layer}.sum")
+        x = boundary(f"b{block}", x)
     return _space(x, name)
 
 

@@ -6,11 +6,13 @@ have no graph, count by their targets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 import torch
 
 from nasforge.strategy import Batch, Context
+from nasforge.tasks.view import ViewMaker
 
 
 @final
@@ -49,6 +51,20 @@ class WatchedContext:
     def valid_batch(self) -> Batch:
         """Return the next valid batch."""
         return self._noted(self._inner.valid_batch(), "valid")
+
+    def train_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return views of the next train batch."""
+        return self._noted_views(self._inner.train_views(makers), "train")
+
+    def valid_views(self, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
+        """Return views of the next valid batch."""
+        return self._noted_views(self._inner.valid_views(makers), "valid")
+
+    def _noted_views(self, views: list[torch.Tensor], split: str) -> list[torch.Tensor]:
+        noted = [view.detach().requires_grad_() for view in views]
+        self._batches += [(Batch(view, torch.empty(0)), split) for view in noted]
+        self.taken.append(split)
+        return noted
 
     def _noted(self, batch: Batch, split: str) -> Batch:
         leaf = Batch(batch.images.detach().requires_grad_(), batch.targets)

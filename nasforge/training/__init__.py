@@ -1,11 +1,12 @@
 """Training of networks and supernets."""
 
+from nasforge.tasks.view import View
 from nasforge.training.config import TrainConfig
-from nasforge.training.distillation import Teachers, soft_cross_entropy, soft_targets
+from nasforge.training.distillation import Teachers, adaptive_alpha_divergence, soft_cross_entropy, soft_targets
 from nasforge.training.ema import EMATwin
 from nasforge.training.loop import Training, TrainReport, evaluate, train
 from nasforge.training.meter import Meter
-from nasforge.training.optimiser import make_sgd
+from nasforge.training.optimiser import make_lars, make_sgd
 from nasforge.training.recipe import RECIPES
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "TrainConfig",
     "TrainReport",
     "Training",
+    "View",
+    "adaptive_alpha_divergence",
     "evaluate",
+    "make_lars",
     "make_sgd",
     "soft_cross_entropy",
     "soft_targets",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import final
+import math
+from typing import Literal, final
 
 import torch
 from torch import nn
@@ -20,14 +21,31 @@ def warmed_up(decay: float, step: int) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+def rising_momentum(start: float, progress: float) -> float:
+    """Return the decay 1 - (1 - start)(cos(pi p) + 1) / 2, from `start` to 1 as a cosine (BYOL, section 3.3).
+
+    >>> [round(rising_momentum(0.99, progress), 4) for progress in (0.0, 0.5, 1.0)]
+    [0.99, 0.995, 1.0]
+    """
+    return 1.0 - (1.0 - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
 @final
 class EMATwin:
-    """A copy of a module that follows it: twin <- decay x twin + (1 - decay) x module; buffers are copied."""
+    """A copy of a module that follows it: twin <- decay x twin + (1 - decay) x module.
 
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+    Args:
+        module: to follow.
+        decay: of the average.
+        buffers: `copied` from the module, or the twin's `own`, which its own forward passes in training mode fill
+            (BYOL, BossNAS).
+    """
+
+    def __init__(self, module: nn.Module, decay: float = 0.999, buffers: Literal["copied", "own"] = "copied") -> None:
         """Start at the module's weights."""
         self.module = copy.deepcopy(module)
         self.decay = decay
+        self._copied = buffers == "copied"
         for parameter in self.module.parameters():
             parameter.requires_grad_(False)
 
@@ -36,6 +54,10 @@ class EMATwin:
         """Take one step towards the module, with the twin's decay or, where it warms up, another."""
         own: list[torch.Tensor] = list(self.module.parameters())
         other: list[torch.Tensor] = list(module.parameters())
+        if not own:
+            return
         torch._foreach_lerp_(own, other, 1.0 - (self.decay if decay is None else decay))
+        if not self._copied:
+            return
         for mine, theirs in zip(self.module.buffers(), module.buffers(), strict=True):
             mine.copy_(theirs)

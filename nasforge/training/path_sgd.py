@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 import torch
+from torch import nn
 from torch.optim.sgd import sgd
 
 from nasforge.build import Supernet
@@ -25,9 +26,9 @@ class PathSGD(torch.optim.SGD):
     several slices of one parameter were used in one step, their gradients are summed first.
     """
 
-    def __init__(self, supernet: Supernet, config: TrainConfig) -> None:
-        """Take the supernet's parameters, grouped as `make_sgd` does."""
-        plain = make_sgd(supernet, config)
+    def __init__(self, supernet: Supernet, config: TrainConfig, others: Sequence[nn.Module] = ()) -> None:
+        """Take the parameters of the supernet and of other modules (heads), grouped as `make_sgd` does."""
+        plain = make_sgd(nn.ModuleList([supernet, *others]), config)
         super().__init__(plain.param_groups, config.lr, config.momentum, nesterov=config.momentum > 0)
         self._views: LeafViews = supernet.views
         self._momenta: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}

@@ -1,0 +1,392 @@
+"""`bossnas`: block-wise self-supervised search (Li et al. 2021).
+
+    for each block, in order:
+        train:  P paths; a pair of views of each image, x1 and x2
+                centres       c_v = (1/P) sum_p normalise(f'_p(x_v))         (target: an EMA twin, no gradient)
+                loss of path  D(g(f_p(x1)), c2) + D(g(f_p(x2)), c1), D(a, b) = -2 cos(a, b)
+                one optimiser step on the sum of the gradients; then the twin follows
+        rate:   every path on held-out images, in one fixed pair of views, against the centre of all paths
+        choose: the best path is what later blocks get their inputs from
+    derive: the least sum of block scores within the limits, by enumeration
+
+Symbols: f backbone and projector, g predictor (online side alone), f' their twin. No labels are used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal, final
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasforge import Objective
+from nasforge.build import Supernet
+from nasforge.errors import DivergedError, UsageError, unknown_name_sentence
+from nasforge.rng import generator, integer_seed
+from nasforge.space import Architecture
+from nasforge.strategy import Context, Phase, Problem, WeightSharing
+from nasforge.strategy.block_choice import RatedBlock, best_combinations
+from nasforge.strategy.block_paths import BlockPaths, blocks_of
+from nasforge.strategy.block_rating import BlockRating, Side, centre_distance
+from nasforge.strategy.block_record import BlockRecord
+from nasforge.strategy.block_search import Mean, by_centre, by_own, evolve, traverse
+from nasforge.strategy.fair_paths import distinct_paths, fair_rows
+from nasforge.strategy.preset import resolve
+from nasforge.training import EMATwin, TrainConfig, View, make_lars
+from nasforge.training.bootstrap import COLLAPSED_BELOW, Lift, Projector, centre, distance, perceptron, spread
+from nasforge.training.ema import rising_momentum
+from nasforge.training.path_sgd import PathSGD, merge_views
+from nasforge.training.schedule import warmup_cosine
+
+METRIC: Final = "centre_distance"
+SHIFTED: Final = View(area=(1.0, 1.0), shift=0.125, jitter=0.0, grey=0.0)
+VIEWS: Final[Mapping[str, tuple[View, View]]] = {
+    "byol": (View(blur=0.1), View(blur=1.0, solarise=0.2)),
+    "small": (View(area=(0.3, 1.0)), View(area=(0.3, 1.0))),
+    "shifted": (SHIFTED, SHIFTED),
+}
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "optimiser": ("sgd", "lars"), "views": tuple(VIEWS), "pairs": ("one", "each"), "on_collapse": ("warn", "error"),
+    "rated_by": ("centre", "own"), "lift_target": ("ema", "initial"),
+}  # fmt: skip
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """The options that a preset sets; see `BossNAS` for what they are."""
+
+    optimiser: str = "sgd"
+    lr: float = 0.05
+    weight_decay: float = 5e-4
+    warmup: float = 0.1
+    hidden: int = 256
+    outputs: int = 64
+    lift: int = 64
+    pairs: str = "one"
+    views: str = "small"
+    momentum: float = 0.97
+    accumulate: int = 1
+    images: int = 256
+    calibration: int = 128
+
+
+PRESETS: Final[Mapping[str, Constants]] = {
+    "quick": Constants(),
+    "paper": Constants("lars", 4.8, 1e-6, 1 / 6, 4096, 256, 2048, "each", "byol", 0.99, 64, 5000, 256),
+    "paper_sizes": Constants("lars", 0.48, 1e-6, 2 / 50, 4096, 256, 2048, "one", "shifted", 0.99, 64, 5000, 256),
+}
+
+
+@final
+@dataclass
+class BossNAS(WeightSharing):
+    """Ensemble bootstrapping, block by block, and search towards the centre of the population.
+
+    `preset` sets what follows it down to `calibration`; an option given beside it goes before. `quick` is for searches
+    of minutes at batches of 64. `paper` holds the constants of the released MBConv and HyTra searches, `paper_sizes`
+    those of the released size search on NATS-Bench; both make batches of 4,096 out of 64 batches of 64.
+
+    Attributes:
+        preset: `quick`, `paper` or `paper_sizes`.
+        optimiser: `sgd` (Nesterov 0.9) or `lars` (momentum 0.9); normalisation and biases are not decayed or scaled.
+        lr: peak learning rate; the schedule, a cosine to 0 after a linear warm-up, starts anew with each block.
+        weight_decay: of the weights that were used in a step, and of the heads.
+        warmup: share of a block's training with rising learning rate.
+        hidden: features inside of projector and predictor.
+        outputs: features of an embedding.
+        lift: channels that maps are brought to where their shapes differ at the end of a block.
+        pairs: `one` pair of views for all paths of a step, or one for `each`.
+        views: `byol` (for large images), `small` (crops of 0.3 to 1 and colours) or `shifted` (shift and mirror).
+        momentum: of the twin at a block's beginning; it rises to 1 as a cosine.
+        accumulate: batches in one step; their gradients are averaged.
+        images: held-out images that paths are rated on; the checkpoint holds two views of each.
+        calibration: training images for a path's batch normalisation when it is rated.
+        paths: P, paths in a step.
+        blocks: names of the boundaries at which the network is cut; all of the space without.
+        detach_prefix: whether earlier blocks stay as they are (the article); otherwise later losses train their best
+            path on (the released code).
+        traversed: a block of up to so many paths is rated path by path, a larger one by evolution.
+        population: of the evolution, whose centre its members are compared with.
+        generations: of the evolution.
+        rated_by: distance to the `centre` of all paths, or to the path's `own` target (an ablation).
+        lift_target: whether the twin's lifts follow (`ema`) or keep their `initial` weights (the released code).
+        smallest_batch: images that the batch normalisation of projectors needs at least; fewer are refused.
+        on_collapse: what happens when the embeddings of a block hardly differ between images: `warn` or `error`.
+        finalists: architectures proposed, best first.
+    """
+
+    preset: Literal["quick", "paper", "paper_sizes"] = "quick"
+    optimiser: str | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup: float | None = None
+    hidden: int | None = None
+    outputs: int | None = None
+    lift: int | None = None
+    pairs: str | None = None
+    views: str | None = None
+    momentum: float | None = None
+    accumulate: int | None = None
+    images: int | None = None
+    calibration: int | None = None
+    paths: int = 4
+    blocks: tuple[str, ...] | None = None
+    detach_prefix: bool = True
+    traversed: int = 512
+    population: int = 32
+    generations: int = 8
+    rated_by: str = "centre"
+    lift_target: str = "ema"
+    smallest_batch: int = 16
+    on_collapse: str = "warn"
+    finalists: int = 4
+    rates_by: ClassVar[Objective | None] = Objective(METRIC, "minimize")
+    weight_modules: ClassVar[frozenset[str]] = frozenset({"lifts", "projectors", "predictors"})
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        self._set = found = resolve(PRESETS, self)
+        for name, known in CHOICES.items():
+            value = getattr(found, name, None) or getattr(self, name)
+            if value not in known:
+                raise UsageError(unknown_name_sentence(f"{name} of bossnas", str(value), known))
+        counts = ("paths", "traversed", "generations", "finalists", "calibration", "accumulate", "images", "hidden")
+        values = {name: getattr(found, name, None) or getattr(self, name) for name in counts}
+        if min(values.values()) < 1 or self.population < 2 or self.smallest_batch < 2 or not 0 <= found.momentum < 1:
+            raise UsageError(
+                f"bossnas was given {values}, population={self.population}, smallest_batch={self.smallest_batch} and "
+                f"momentum={found.momentum}; expected 1 or more, 2 or more for the next two, and 0 <= momentum < 1."
+            )
+
+    def setup(self, problem: Problem) -> None:
+        """Cut the space into blocks."""
+        super().setup(problem)
+        self._blocks = blocks_of(problem.space, "bossnas", self.blocks)
+        self._lists: dict[tuple[object, ...], list[Architecture] | None] = {}
+
+    def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
+        """Return both networks, and the record of what was rated and chosen."""
+        found = self._set
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(integer_seed(seed, "heads"))
+            lifts = [Lift(block.shapes, found.lift) for block in self._blocks]
+            projectors = [Projector(lift.width, found.hidden, found.outputs) for lift in lifts]
+            predictors = [perceptron(found.outputs, found.hidden, found.outputs) for _ in self._blocks]
+        self._online = Side(Supernet(problem.space, seed), nn.ModuleList(lifts), nn.ModuleList(projectors))
+        self._predictors = nn.ModuleList(predictors)
+        self._followed = nn.ModuleList([self._online.supernet, self._online.projectors])
+        self._twin, self._lift_twin = EMATwin(self._followed, buffers="own"), EMATwin(self._online.lifts, buffers="own")
+        supernet, twins = self._twin.module.children()
+        self._target = Side(supernet, self._lift_twin.module, twins)  # type: ignore[arg-type]  # copies of the online ones
+        shape = next(iter(problem.space.input_shapes.values()))
+        rows = max(self.traversed, self.population * (self.generations + 1))
+        self._record = BlockRecord(
+            problem.space, self._blocks, rows, shape, found.images, found.calibration, found.outputs
+        )
+        online = {"supernet": self._online.supernet, "lifts": self._online.lifts, "projectors": self._online.projectors}
+        target = {"target": supernet, "target_lifts": self._target.lifts, "target_projectors": twins}
+        return {**online, "predictors": self._predictors, **target, "record": self._record}
+
+    def optimisers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return one optimiser for the supernet and the heads, which leaves alone what no path used."""
+        heads = [modules[name] for name in sorted(self.weight_modules)]
+        config = TrainConfig(lr=self._set.lr, weight_decay=self._set.weight_decay)
+        if self._set.optimiser == "sgd":
+            self._optimiser: torch.optim.Optimizer = PathSGD(self._online.supernet, config, heads)
+        else:
+            self._optimiser = make_lars(nn.ModuleList([self._online.supernet, *heads]), config)
+        return {"weights": self._optimiser}
+
+    def phases(self) -> list[Phase]:
+        """Return two phases for each block: its training, and one step in which its paths are rated."""
+        pairs = [(Phase(f"block {b.name}"), Phase(f"rating {b.name}", 1e-9)) for b in self._blocks]
+        return [phase for pair in pairs for phase in pair]
+
+    def start_phase(self, phase: Phase, modules: Mapping[str, nn.Module]) -> None:
+        """Begin a block with a new optimiser: without momentum of earlier ones."""
+        if phase.name.startswith("block "):
+            self._optimiser.state.clear()
+
+    def step(self, context: Context) -> dict[str, float]:
+        """Train a block on one batch, or rate its paths."""
+        kind, _, name = context.phase.name.partition(" ")
+        number = [block.name for block in self._blocks].index(name)
+        return self._train(context, number) if kind == "block" else self._rate_block(context, number)
+
+    # Training
+
+    def _train(self, context: Context, number: int) -> dict[str, float]:
+        found = self._set
+        drawn = self._drawn(number, context.rng)
+        pairs = len(drawn) if found.pairs == "each" else 1
+        makers = [view for _ in range(pairs) for view in VIEWS[found.views]]
+        losses, spreads = [], []
+        with self._online.supernet.recording() as taken:
+            for _ in range(found.accumulate):
+                views = context.train_views(makers)
+                self._check_batch(len(views[0]))
+                loss, wide = self._bootstrap(context, number, drawn, views)
+                losses.append(loss)
+                spreads.append(wide)
+        if found.optimiser == "lars":
+            merge_views(taken)
+        context.update("weights", warmup_cosine(context.progress, found.warmup))
+        momentum = rising_momentum(found.momentum, context.progress)
+        self._twin.update(self._followed, momentum)
+        if self.lift_target == "ema":
+            self._lift_twin.update(self._online.lifts, momentum)
+        return {"loss": float(np.mean(losses)), "spread": float(np.mean(spreads)), "momentum": momentum}
+
+    def _drawn(self, number: int, rng: np.random.Generator) -> list[Architecture]:
+        """Draw the paths of a step: by strict fairness, or distinct ones where relations forbid that."""
+        space, block, ways = self.problem.space, self._blocks[number], self._paths_of(number)
+        if ways.fair:
+            rows = fair_rows([space.allowed[choice] for choice in block.choices], self.paths, rng)
+            return [ways.at(row) for row in rows]
+        listed = self._listed(number)
+        if listed is not None:
+            return distinct_paths(listed, self.paths, rng)
+        return list(dict.fromkeys(ways.random(rng) for _ in range(self.paths)))
+
+    def _paths_of(self, number: int) -> BlockPaths:
+        return BlockPaths(self.problem.space, self._blocks[number], self._record.prefix(number))
+
+    def _listed(self, number: int) -> list[Architecture] | None:
+        """Return every path of a block behind the best ones, None where they are too many."""
+        prefix = self._record.prefix(number)
+        key = (number, *prefix.items())
+        if key not in self._lists:
+            self._lists[key] = self._paths_of(number).all(self.traversed)
+        return self._lists[key]
+
+    def _bootstrap(
+        self, context: Context, number: int, drawn: Sequence[Architecture], views: Sequence[torch.Tensor]
+    ) -> tuple[float, float]:
+        """Add the gradients of all paths; return the mean loss and how far embeddings are spread."""
+        block, online, predictor = self._blocks[number], self._online, self._predictors[number]
+        pairs = [views[2 * p : 2 * p + 2] for p in range(len(views) // 2)]
+        with torch.no_grad():
+            inputs = [[self._target.before(view, drawn[0], block) for view in pair] for pair in pairs]
+            members = [
+                [self._target.embed(x, path, block, number) for x in inputs[p % len(pairs)]]
+                for p, path in enumerate(drawn)
+            ]
+            centres = [centre([pair[view] for pair in members]) for view in range(2)]
+            if self.detach_prefix and block.start is not None:
+                inputs = [[online.before(view, drawn[0], block) for view in pair] for pair in pairs]
+        total = 0.0
+        for p, path in enumerate(drawn):
+            if self.detach_prefix and block.start is not None:
+                begun = inputs[p % len(pairs)]
+            else:
+                begun = [online.before(view, path, block) for view in pairs[p % len(pairs)]]
+            predicted = [predictor(online.embed(x, path, block, number)) for x in begun]
+            loss = distance(predicted[0], centres[1]) + distance(predicted[1], centres[0])
+            context.backward(loss / self._set.accumulate)
+            total += float(loss.detach())
+        return total / len(drawn), float(np.mean([spread(each) for pair in members for each in pair]))
+
+    def _check_batch(self, images: int) -> None:
+        if images < self.smallest_batch:
+            raise UsageError(
+                f"bossnas was given batches of {images} images, too few for the batch normalisation of its projectors, "
+                f"with which embeddings collapse; expected {self.smallest_batch} or more: raise training.batch_size."
+            )
+
+    # Rating
+
+    def _rate_block(self, context: Context, number: int) -> dict[str, float]:
+        """Rate the paths of a trained block, on images that are taken once for all blocks."""
+        if self._record.is_rated(number):
+            return {}
+        if not self._record.is_filled:
+            self._record.fill(*self._images(context))
+        rating, listed = self._rating(number), self._listed(number)
+        compare = by_centre if self.rated_by == "centre" else by_own
+        mean = _mean_of(context, self._set.images)
+        if listed is not None:
+            rated = traverse(rating, listed, compare, mean)
+        else:
+            sizes = self.population, self.generations
+            rated = evolve(rating, self._paths_of(number), compare, mean, context.rng, *sizes)
+        self._record.note(number, rated)
+        self._check_spread(number, rated.spread)
+        return {"best_distance": min(rated.scores), "rated_paths": float(len(rated.paths)), "spread": rated.spread}
+
+    def _images(self, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take held-out images in one pair of views, and training images in the same kind of views."""
+        pair = VIEWS[self._set.views]
+        views: list[torch.Tensor] = []
+        calibration: list[torch.Tensor] = []
+        while sum(each.shape[1] for each in views) < self._set.images:
+            views.append(torch.stack(context.valid_views(pair)))
+        while sum(len(each) for each in calibration) < self._set.calibration:
+            calibration += context.train_views(pair)
+        return torch.cat(views, 1)[:, : self._set.images], torch.cat(calibration)[: self._set.calibration]
+
+    def _rating(self, number: int, prefix: Architecture | None = None) -> BlockRating:
+        """Return what judges paths of a block behind the best prefix, or behind another architecture's blocks."""
+        behind = prefix or self._paths_of(number).first()
+        images = self._record.views, self._record.calibration
+        return BlockRating(self._online, self._predictors, self._target, self._blocks[number], number, behind, *images)
+
+    def _check_spread(self, number: int, wide: float) -> None:
+        if wide >= COLLAPSED_BELOW:
+            return
+        sentence = (
+            f"the embeddings of block '{self._blocks[number].name}' have collapsed: their spread is {wide:.2g} of that "
+            f"of even directions, expected {COLLAPSED_BELOW} or more; raise the batch size, or lower lr."
+        )
+        if self.on_collapse == "error":
+            raise DivergedError(sentence)
+        warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+
+    def rate(
+        self, architectures: Sequence[Architecture], modules: Mapping[str, nn.Module]
+    ) -> list[dict[str, float]] | None:
+        """Return the sum over blocks of score + 4, 0 to 8 for each block, NaN before training is over."""
+        return [{METRIC: sum(self._distance(n, each) for n in range(len(self._blocks)))} for each in architectures]
+
+    def _distance(self, number: int, architecture: Architecture) -> float:
+        """Return score + 4 of an architecture's path through a block.
+
+        A path that was not rated is now; behind the architecture's own blocks, where it does not follow the best ones.
+        """
+        if not self._record.is_rated(number):
+            return float("nan")
+        path = self._blocks[number].path(architecture)
+        known = self._record.scores(number).get(path)
+        if known is None:
+            ways = self._paths_of(number)
+            follows = self._blocks[number].path(ways.at(path)) == path
+            taken = ways.at(path) if follows else architecture
+            rating = self._rating(number, None if follows else architecture)
+            known = centre_distance(rating.predictions(taken), self._record.centres(number))
+        return known + 4.0
+
+    def derive(self) -> list[Architecture]:
+        """Return the least sums of block scores within the limits; of blocks not rated yet, any paths."""
+        rated = []
+        for number, block in enumerate(self._blocks):
+            paths, scores = self._record.rated(number)
+            if not paths:
+                listed, ways, rng = self._listed(number), self._paths_of(number), generator(0, "unrated")
+                paths = listed or list(dict.fromkeys(ways.random(rng) for _ in range(self.population)))
+                scores = np.zeros(len(paths))
+            rated.append(RatedBlock(block, paths, scores))
+        found = best_combinations(self.problem, rated, self.finalists)
+        return found or [self.problem.sample(generator(0, "within the limits"))]
+
+
+def _mean_of(context: Context, images: int) -> Mean:
+    """Return what averages scores over workers."""
+
+    def mean(scores: Sequence[float]) -> list[float]:
+        return list(context.mean({str(place): score for place, score in enumerate(scores)}, images).values())
+
+    return mean
