@@ -13,7 +13,7 @@ from typing import Final, final
 
 from nasforge.errors import SpaceError
 from nasforge.ops import Conv, GlobalPool, Linear, MBConv, Zero, divisible, residual
-from nasforge.space import Architecture, Input, Node, SearchSpace, one_of
+from nasforge.space import Architecture, Input, Node, SearchSpace, boundary, one_of
 
 KERNELS: Final = (3, 5, 7)
 EXPANSIONS: Final = (3, 6)
@@ -54,7 +54,7 @@ def mbconv(
     dropout: float = 0.0,
     zero_init: bool | None = None,
 ) -> SearchSpace:
-    """Declare the space.
+    """Declare the space; behind stage n is the boundary `s<n>`.
 
     Args:
         input_shape: (channels, height, width).
@@ -90,6 +90,7 @@ def mbconv(
         for layer in range(layers):
             x = _mixed(x, channels, scaled(wide), stride if layer == 0 else 1, f"s{number}b{layer + 1}", zero_init)
             channels = scaled(wide)
+        x = boundary(f"s{number}", x)
     mix = divisible(base.mix * width) if width > 1.0 else base.mix
     x = Conv(mix, 1, act="relu6", eps=1e-3)(x, name="mix")
     logits = Linear(classes, dropout=dropout)(GlobalPool()(x, name="pool"), name="classifier")
