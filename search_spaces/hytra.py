@@ -306,12 +306,14 @@ def _widened(base: Skeleton, width: float) -> Skeleton:
 
 def _sizes(base: Skeleton, input_shape: tuple[int, int, int], last_stride: int) -> tuple[tuple[int, int], ...]:
     """Return (height, width) of each scale's map, finest first."""
+    if last_stride not in (1, 2):
+        raise SpaceError(f"hytra was given last_stride {last_stride}; expected 1 or 2.")
     halvings = len(base.channels) - (1 if last_stride == 2 else 2)
     shrink = base.stem_stride * 2**halvings
-    if last_stride not in (1, 2) or any(pixels % shrink for pixels in input_shape[1:]):
+    if any(pixels % shrink for pixels in input_shape[1:]):
         raise SpaceError(
-            f"hytra halves the image to 1/{shrink} and was given {input_shape[1]}x{input_shape[2]} pixels and "
-            f"last_stride {last_stride}; give sizes that {shrink} divides, and last_stride 1 or 2."
+            f"hytra halves the image to 1/{shrink} and was given {input_shape[1]}x{input_shape[2]} pixels; give sizes "
+            f"that {shrink} divides."
         )
     height, width = (pixels // base.stem_stride for pixels in input_shape[1:])
     steps = [min(scale, halvings) for scale in range(len(base.channels))]

@@ -1,14 +1,14 @@
 """`bignas`: a single-stage supernet whose children need no retraining (Yu et al. 2020).
 
-    step:   biggest child  - cross-entropy with label smoothing on labels
+    step:   biggest child  - cross-entropy with label smoothing on labels, dropout, dropped paths
             teacher        - its softmax, detached
-            smallest child and n random ones - soft cross-entropy to the teacher, no labels, no dropout
+            smallest child and n random ones - soft cross-entropy to the teacher, no labels, nothing dropped
             one optimiser step on the sum of all gradients (the sandwich rule)
     select: coarse - a grid over global settings of depth, width, kernel, expansion and resolution
-            fine   - mutations of the best within the limits; all rated after recalibration
+            fine   - the best within a budget, one of its stages mutated; costs are looked at before anything is rated
 
-Gamma = 0 at the end of each residual block is part of the space. The learning rate falls to a constant (constant
-ending).
+Gamma = 0 at the end of each residual block is part of the space, as is the resolution: biggest and smallest child have
+its extremes, others any. The learning rate falls to a constant (constant ending).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Final, Literal, final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError, unknown_name_sentence
-from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
+from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels
 from nasforge.strategy.preset import resolve
-from nasforge.strategy.sandwich import sandwich_step
-from nasforge.training import TrainConfig, make_sgd, soft_cross_entropy
+from nasforge.strategy.sandwich import ChildLoss, sandwich_step
+from nasforge.training import TrainConfig, adaptive_alpha_divergence, make_sgd, soft_cross_entropy
 from nasforge.training.schedule import constant_ending, warmup_cosine
 
 
@@ -44,15 +44,22 @@ class Constants:
     weight_decay: float = 5e-4
     floor: float = 0.05
     clip: float = 1.0
+    label_smoothing: float = 0.1
+    drop_path: float = 0.0
     coarse: int = 24
     fine: int = 24
     parents: int = 3
+    levels: tuple[str, ...] = ()
 
 
+PAPER_LEVELS: Final = ("resolution:5", "depth:4", "width:2", "kernel:2x2")
+"""5 resolutions x 4 depths x 2 widths x 4 kernels = 160: how four kernel configurations come about is a guess."""
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
-    "paper": Constants("rmsprop", "epochs", 0.004, 1e-5, clip=0.0, coarse=160, fine=160, parents=1),
-    "attentive": Constants("sgd", "cosine", 0.025, 1e-5, 0.0, coarse=160, fine=160),
+    "paper": Constants(
+        "rmsprop", "epochs", 0.004, 1e-5, 0.05, 0.0, drop_path=0.2, coarse=160, fine=160, parents=1, levels=PAPER_LEVELS
+    ),
+    "attentive": Constants("sgd", "cosine", 0.025, 1e-5, 0.0, drop_path=0.2, coarse=160, fine=160),
 }
 OPTIMISERS: Final = ("sgd", "rmsprop")
 SCHEDULES: Final = ("cosine", "progress", "epochs")
@@ -63,11 +70,10 @@ SCHEDULES: Final = ("cosine", "progress", "epochs")
 class BigNAS(WeightSharing):
     """Sandwich rule, in-place distillation, coarse-to-fine selection.
 
-    `preset` sets what follows it down to `parents`; an option given beside it goes before. `quick` is for searches of
+    `preset` sets what follows it down to `levels`; an option given beside it goes before. `quick` is for searches of
     minutes. `paper` holds the article's constants as they are remembered, not re-checked (RMSProp, learning rate for a
     batch of 64, 0.97 every 2.4 epochs with a constant ending, 160 coarse children); `attentive` those of the related
-    AttentiveNAS code (SGD, cosine, gradients clipped), for a batch of 64. Dropout is an option of the space; stochastic
-    depth is not there.
+    AttentiveNAS code (SGD, cosine, gradients clipped), for a batch of 64. Dropout is an option of the space.
 
     Attributes:
         preset: `quick`, `paper` or `attentive`.
@@ -78,13 +84,23 @@ class BigNAS(WeightSharing):
         weight_decay: acts through the biggest child, once a step.
         floor: the constant ending, as a share of `lr`.
         clip: largest absolute value of a gradient, 0 for none.
+        label_smoothing: of the biggest child's loss.
+        drop_path: chance that the deepest path that the space marks is dropped in the biggest child, others in
+            proportion to their depth (stochastic depth).
         coarse: architectures rated in the coarse phase, at most.
         fine: mutations rated in the fine phase.
         parents: so many of the best are mutated; 1 climbs from the best alone.
+        levels: how finely the coarse grid looks at choices, by the last part of their names (`depth:4`; `kernel:2x2`
+            sets early and late stages apart); at others in each of their options.
         children: n, random children of a step.
-        label_smoothing: of the biggest child's loss.
-        distil: whether children learn from the biggest (otherwise from labels).
+        teaching: what children learn from: the biggest's probabilities by cross-entropy (`soft`) or by AlphaNet's
+            adaptive alpha-divergence (`alpha`), or `labels`.
+        alpha_low: the smaller alpha of that divergence.
+        alpha_high: the larger one.
+        alpha_clip: the largest power of a ratio of probabilities in it.
         sandwich: whether biggest and smallest are in every step (otherwise n + 2 random ones).
+        untrained: options that are searched and not trained, such as `resolution:256`.
+        budgets: limits on MACs; the fine phase improves the best within each in turn (see `winners`).
     """
 
     preset: Literal["quick", "paper", "attentive"] = "quick"
@@ -94,13 +110,20 @@ class BigNAS(WeightSharing):
     weight_decay: float | None = None
     floor: float | None = None
     clip: float | None = None
+    label_smoothing: float | None = None
+    drop_path: float | None = None
     coarse: int | None = None
     fine: int | None = None
     parents: int | None = None
+    levels: tuple[str, ...] | None = None
     children: int = 2
-    label_smoothing: float = 0.1
-    distil: bool = True
+    teaching: Literal["soft", "alpha", "labels"] = "soft"
+    alpha_low: float = -1.0
+    alpha_high: float = 1.0
+    alpha_clip: float = 5.0
     sandwich: bool = True
+    untrained: tuple[str, ...] = ()
+    budgets: tuple[float, ...] = ()
     retrain: ClassVar[bool] = False
     different_paths: ClassVar[bool] = True
     _queue: list[Architecture] = field(default_factory=list, init=False, repr=False)
@@ -110,25 +133,40 @@ class BigNAS(WeightSharing):
     def __post_init__(self) -> None:
         """Check the options."""
         self._set = found = resolve(PRESETS, self)
+        self._levels = parse_levels(found.levels)
         if self.children < 0 or found.coarse < 1 or found.fine < 0 or found.parents < 1:
             raise UsageError(
                 f"bignas was given children={self.children}, coarse={found.coarse}, fine={found.fine} and "
                 f"parents={found.parents}; expected children >= 0, coarse >= 1, fine >= 0 and parents >= 1."
             )
-        for name, value, known in (("optimiser", found.optimiser, OPTIMISERS), ("schedule", found.schedule, SCHEDULES)):
+        if not 0 <= found.drop_path < 1:
+            raise UsageError(f"drop_path of bignas was given {found.drop_path}; expected at least 0 and less than 1.")
+        known_texts = (
+            ("optimiser", found.optimiser, OPTIMISERS),
+            ("schedule", found.schedule, SCHEDULES),
+            ("teaching", self.teaching, tuple(self._teachings())),
+        )
+        for name, value, known in known_texts:
             if value not in known:
                 raise UsageError(unknown_name_sentence(f"{name} of bignas", value, known))
+
+    def _teachings(self) -> Mapping[str, ChildLoss | None]:
+        alpha = partial(adaptive_alpha_divergence, low=self.alpha_low, high=self.alpha_high, clip=self.alpha_clip)
+        return {"soft": soft_cross_entropy, "alpha": alpha, "labels": None}
 
     def setup(self, problem: Problem) -> None:
         """Prepare the coarse phase."""
         super().setup(problem)
-        self._largest, self._smallest = problem.space.largest(), problem.space.smallest()
-        self._queue = coarse_grid(problem, self._set.coarse)
+        self._trained = trained_space(problem.space, self.untrained)
+        self._largest, self._smallest = self._trained.largest(), self._trained.smallest()
+        self._within = budgeted(problem, self.budgets)
+        self._queue = coarse_grid(problem, self._set.coarse, self._levels)
         self._rated, self._asked = [], set()
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet."""
         self._net = Supernet(problem.space, seed)
+        self._net.dropping.chance = self._set.drop_path
         return {"supernet": self._net}
 
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -149,7 +187,7 @@ class BigNAS(WeightSharing):
 
     def step(self, context: Context) -> dict[str, float]:
         """Do one sandwich step."""
-        draw = self.problem.space.sample
+        draw = self._trained.sample
         random = [draw(context.rng) for _ in range(self.children if self.sandwich else self.children + 1)]
         biggest = self._largest if self.sandwich else draw(context.rng)
         children = [*random, self._smallest] if self.sandwich else random
@@ -158,8 +196,8 @@ class BigNAS(WeightSharing):
             self._net,
             biggest,
             children,
-            smoothing=self.label_smoothing,
-            distil=soft_cross_entropy if self.distil else None,
+            smoothing=self._set.label_smoothing,
+            distil=self._teachings()[self.teaching],
             rate=self._rate(context),
         ).figures()
 
@@ -176,6 +214,14 @@ class BigNAS(WeightSharing):
         rated = sorted((pair for pair in self._rated if math.isfinite(pair[0])), key=lambda pair: pair[0])
         return [architecture for _, architecture in rated]
 
+    def winners(self) -> dict[float, Architecture]:
+        """Return by budget the best architecture that was rated within it, where there is any."""
+        found: dict[float, Architecture] = {}
+        for budget, problem in zip(self.budgets, self._within, strict=False):  # without budgets there is one problem
+            for best in [each for each in self.derive() if problem.feasible(each)][:1]:
+                found[budget] = best
+        return found
+
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
         """Propose the coarse grid, then mutations of the best, none twice and none beyond the limits."""
         proposals: list[Proposal] = []
@@ -188,12 +234,14 @@ class BigNAS(WeightSharing):
         return proposals
 
     def _mutated(self, rng: np.random.Generator) -> Architecture | None:
-        best = sorted(self._rated, key=lambda pair: pair[0])[: self._set.parents]
+        """Return a new neighbour of the best within the budget whose turn it is; None where none was found."""
+        problem = self._within[len(self._asked) % len(self._within)]
+        best = [each for each in self.derive() if problem.feasible(each)][: self._set.parents]
         for attempt in range(200):
-            child = best[int(rng.integers(len(best)))][1] if best else self.problem.sample(rng)
+            child = best[int(rng.integers(len(best)))] if best else problem.sample(rng)
             for _ in range(1 + attempt // 50):  # further away where all neighbours are known or beyond the limits
-                child = self.problem.space.mutate(child, rng)
-            if child not in self._asked and self.problem.feasible(child):
+                child = mutate_stage(problem.space, child, rng)
+            if child not in self._asked and problem.feasible(child):
                 return child
         return None
 
@@ -211,43 +259,22 @@ def epochs_rate(epoch: float, floor: float) -> float:
     return min(1.0, epoch / 5.0) * max(math.exp(math.log(0.97) * epoch / 2.4), floor)
 
 
-def coarse_grid(problem: Problem, count: int) -> list[Architecture]:
-    """Return different feasible architectures in which the choices of one name (`kernel`, ...) have one setting.
-
-    A name has as many settings as its choices have options at most. A grid larger than `count` is thinned by drawing;
-    what the limits leave short is filled up with random architectures within them.
+def trained_space(space: SearchSpace, untrained: Sequence[str]) -> SearchSpace:
+    """Return the space without the options that are not trained, each as `choice:option`.
 
     Raises:
-        InfeasibleError: nothing within the limits was found.
+        UsageError: something that is no choice and option of the space.
+        SpaceError: no option of a choice would be left.
     """
-    space, rng = problem.space, generator(0, "coarse")
-    groups = list(dict.fromkeys(_group(space, index) for index in range(len(space.choices))))
-    numbers = [groups.index(_group(space, index)) for index in range(len(space.choices))]
-    settings = [max(len(space.allowed[i]) for i, g in enumerate(numbers) if g == group) for group in range(len(groups))]
-    found: dict[Architecture, None] = {}
-    for levels in _grid(settings, 40 * count, rng):
-        shares = [level / max(total - 1, 1) for level, total in zip(levels, settings, strict=True)]
-        row = [options[round(shares[numbers[i]] * (len(options) - 1))] for i, options in enumerate(space.allowed)]
-        architecture = space.repair(row, rng)
-        if problem.feasible(architecture):
-            found[architecture] = None
-        if len(found) >= count:
-            break
-    for _ in range(20 * count):
-        if len(found) >= count:
-            break
-        found[problem.sample(rng)] = None
-    return list(found)
-
-
-def _grid(settings: Sequence[int], count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return up to `count` points of a grid, in random order; drawn one by one where it is too large to list."""
-    total = math.prod(settings)
-    if total > 100_000:
-        return rng.integers(0, settings, size=(count, len(settings)))
-    order = rng.permutation(total)[:count]
-    return np.stack(np.unravel_index(order, settings), axis=1) if settings else np.zeros((1, 0), dtype=np.int64)
-
-
-def _group(space: SearchSpace, index: int) -> str:
-    return str(space.choices[index].name).rpartition(".")[2]
+    options = {
+        str(each.name): [each.labels[i] for i in kept] for each, kept in zip(space.choices, space.allowed, strict=True)
+    }
+    for text in untrained:
+        name, _, option = text.partition(":")
+        if option not in options.get(name, ()):
+            raise UsageError(
+                f"untrained of bignas was given '{text}'; expected a choice of space '{space.name}' and one of its "
+                "options, such as resolution:256."
+            )
+        options[name].remove(option)
+    return space.restrict(options) if untrained else space

@@ -13,7 +13,6 @@ and each is an option. Paths that use one operator in one layer share its weight
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
@@ -29,6 +28,7 @@ from nasforge.space.paths import shared_boundary
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
 from nasforge.strategy.ensemble import EnsembleSpace, Genes, root_of
 from nasforge.strategy.operator_scores import FEATURES, RULES, OperatorScores, diversities, rank_scores
+from nasforge.strategy.population import Moves, Population, Sizes
 from nasforge.strategy.preset import resolve
 from nasforge.training import TrainConfig, make_sgd
 from nasforge.training.schedule import warmup_cosine
@@ -44,15 +44,14 @@ class Constants:
     population: int = 10
     generations: int = 5
     parents: int = 4
-    crossovers: int = 5
-    mutations: int = 5
+    crossover: int = 5
+    mutation: int = 5
 
 
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants(0.5 / 16, 4e-5, 50, 20, 10, 25, 25),
 }
-TRIES: Final = 200
 
 
 @final
@@ -60,7 +59,7 @@ TRIES: Final = 200
 class NEAS(WeightSharing):
     """K-path training, shrinking by diversity and potential, K-path evolution.
 
-    `preset` sets what follows it down to `mutations`; an option given beside it goes before. `quick` is for searches of
+    `preset` sets what follows it down to `mutation`; an option given beside it goes before. `quick` is for searches of
     minutes, `paper` holds what is remembered of the article (the learning rate is for a batch of 64).
 
     Attributes:
@@ -70,9 +69,10 @@ class NEAS(WeightSharing):
         population: ensembles of the first generation, random ones.
         generations: of the evolution, the first included.
         parents: so many of the best of all so far have children.
-        crossovers: children of two parents in a generation.
-        mutations: children of one parent in a generation.
-        mutation: chance of each gene to be drawn anew in a mutation.
+        crossover: children of two parents in a generation.
+        mutation: children of one parent in a generation; what is missing in the population is drawn.
+        mutation_probability: that a gene of a mutated child is drawn anew.
+        tries: draws of a child that are known or beyond the limits before it is given up.
         label_smoothing: of each head's loss.
         divide: what the gradient at the split is divided by: `paths` (K) or `none`.
         shrinking: by what the worst operator of a layer is found: `both`, `potential`, `diversity`, `random`, or
@@ -94,9 +94,10 @@ class NEAS(WeightSharing):
     population: int | None = None
     generations: int | None = None
     parents: int | None = None
-    crossovers: int | None = None
-    mutations: int | None = None
-    mutation: float = 0.1
+    crossover: int | None = None
+    mutation: int | None = None
+    mutation_probability: float = 0.1
+    tries: int = 100
     label_smoothing: float = 0.1
     divide: Literal["paths", "none"] = "paths"
     shrinking: Literal["both", "potential", "diversity", "random", "none"] = "both"
@@ -109,23 +110,20 @@ class NEAS(WeightSharing):
     measure_every: int = 2
     feature: Literal["pooled", "flat"] = "pooled"
     diversity_batches: int = 4
-    _queue: list[Architecture] = field(default_factory=list, init=False, repr=False)
-    _open: int = field(default=0, init=False, repr=False)
-    _begun: int = field(default=0, init=False, repr=False)
-    _rated: list[tuple[float, Architecture]] = field(default_factory=list, init=False, repr=False)
+    _evolution: Population | None = field(default=None, init=False, repr=False)
     _spaces: dict[bytes, SearchSpace] = field(default_factory=dict, init=False, repr=False)
     _scores: OperatorScores | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the options."""
-        self._set = found = resolve(PRESETS, self)
-        counts = (found.population, found.generations, found.parents, self.measure_every, self.diversity_batches)
-        if min(counts) < 1 or min(found.crossovers, found.mutations) < 0 or found.crossovers + found.mutations < 1:
+        self._set = resolve(PRESETS, self)
+        self._sizes.check("neas")
+        least = min(self.measure_every, self.diversity_batches, self.tries)
+        if least < 1 or not 0 < self.mutation_probability <= 1 or not 0 <= self.decay < 1:
             raise UsageError(
-                f"neas was given population={found.population}, generations={found.generations}, "
-                f"parents={found.parents}, crossovers={found.crossovers}, mutations={found.mutations}, "
-                f"measure_every={self.measure_every} and diversity_batches={self.diversity_batches}; expected at least "
-                "1 each, and children of some kind."
+                f"neas was given measure_every={self.measure_every}, diversity_batches={self.diversity_batches}, "
+                f"tries={self.tries}, mutation_probability={self.mutation_probability:g} and decay={self.decay:g}; "
+                "expected the first three from 1, a probability above 0 and up to 1, and 0 <= decay < 1."
             )
         if self.keep < 2:
             raise UsageError(f"neas was given keep={self.keep}; expected at least 2, for paths that cannot differ.")
@@ -134,15 +132,16 @@ class NEAS(WeightSharing):
                 f"neas was given warmup={self.warmup:g} and final={self.final:g}; expected shares of the training "
                 "above 0 that leave some of it for shrinking."
             )
-        if not 0 <= self.mutation <= 1 or not 0 <= self.decay < 1:
-            raise UsageError(
-                f"neas was given mutation={self.mutation:g} and decay={self.decay:g}; expected 0 to 1, decay below 1."
-            )
         given = (("shrinking", self.shrinking, RULES), ("feature", self.feature, tuple(FEATURES)))
         known = (*given, ("potential", self.potential, ("accuracy", "nll")), ("divide", self.divide, ("paths", "none")))
         for name, value, names in known:
             if value not in names:
                 raise UsageError(unknown_name_sentence(f"{name} of neas", value, names))
+
+    @property
+    def _sizes(self) -> Sizes:
+        found = self._set
+        return Sizes(found.population, found.generations, found.parents, found.crossover, found.mutation)
 
     def setup(self, problem: Problem) -> None:
         """Read the paths of the space; nothing has died."""
@@ -159,7 +158,7 @@ class NEAS(WeightSharing):
                 f"strategy 'neas' cannot search space '{problem.space.name}' with shrinking={self.shrinking}: a single "
                 "path has nothing to differ from; take shrinking=potential, random or none, or a space of more paths."
             )
-        self._scores, self._spaces, self._queue, self._rated, self._open, self._begun = None, {}, [], [], 0, 0
+        self._scores, self._spaces, self._evolution = None, {}, None
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, of the whole space, and the scores of its operators."""
@@ -271,56 +270,29 @@ class NEAS(WeightSharing):
     # Evolution
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
-        """Propose what is left of a generation; nothing while it is being looked at; then the next one."""
-        if not self._queue and not self._open and self._begun < self._set.generations:
-            self._queue = self._generation(rng)
-            self._open, self._begun = len(self._queue), self._begun + 1
-        given, self._queue = self._queue[:n], self._queue[n:]
-        return [Proposal(architecture) for architecture in given]
+        """Propose the next of the evolution over the space as shrunk."""
+        return self._population.ask(n, rng)
 
     def tell(self, results: Sequence[Evaluation]) -> None:
-        """Note the ratings."""
-        self._rated += [(self.problem.loss(result), result.architecture) for result in results]
-        self._open -= len(results)
+        """Rate them."""
+        self._population.tell(results)
 
     def derive(self) -> list[Architecture]:
-        """Return the rated ensembles, best first."""
-        rated = sorted((pair for pair in self._rated if math.isfinite(pair[0])), key=lambda pair: pair[0])
-        return [architecture for _, architecture in rated]
+        """Return what was rated, best first."""
+        return self._population.ranked
 
-    def _generation(self, rng: np.random.Generator) -> list[Architecture]:
-        """Return new ensembles within the limits: random ones first, then children of the best."""
-        found: dict[Architecture, None] = {}
-        known = {architecture for _, architecture in self._rated}
-        if not self.derive():
-            wanted = ["random"] * self._set.population
-        else:
-            wanted = ["crossover"] * self._set.crossovers + ["mutation"] * self._set.mutations
-        for kind in wanted:
-            made = self._new(kind, known | found.keys(), rng)
-            if made is not None:
-                found[made] = None
-        return list(found)
+    @property
+    def _population(self) -> Population:
+        """The evolution; it begins when it is first asked, with the operators that are alive then."""
+        if self._evolution is None:
+            problem = replace(self.problem, space=self.space)
+            self._evolution = Population(problem, self._sizes, Moves(self._crossed, self._mutated), tries=self.tries)
+        return self._evolution
 
-    def _new(self, kind: str, known: set[Architecture], rng: np.random.Generator) -> Architecture | None:
-        """Return an ensemble within the limits that is not known; random ones where children are not; None after all.
+    def _crossed(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        read = self._ensemble.read
+        return self._ensemble.write(self._ensemble.crossover(read(first), read(second), rng))
 
-        Raises:
-            InfeasibleError: nothing within the limits was found.
-        """
-        problem = replace(self.problem, space=self.space)
-        best = [self._ensemble.read(each) for each in self.derive()[: self._set.parents]]
-        for attempt in range(TRIES):
-            if kind == "random" or attempt >= TRIES // 2:
-                child = problem.sample(rng)
-            else:
-                child = self._ensemble.write(self._child(kind, best, rng))
-            if child not in known and problem.feasible(child):
-                return child
-        return None
-
-    def _child(self, kind: str, best: Sequence[Genes], rng: np.random.Generator) -> Genes:
-        first, second = (best[int(rng.integers(len(best)))] for _ in range(2))
-        if kind == "crossover":
-            return self._ensemble.crossover(first, second, rng)
-        return self._ensemble.mutate(first, self.mutation, self.alive, rng)
+    def _mutated(self, parent: Architecture, rng: np.random.Generator) -> Architecture:
+        genes = self._ensemble.mutate(self._ensemble.read(parent), self.mutation_probability, self.alive, rng)
+        return self._ensemble.write(genes)

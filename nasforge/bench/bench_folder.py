@@ -33,16 +33,20 @@ class BenchFolder:
         tasks: of its searches.
     """
 
-    def __init__(self, path: str | Path | None) -> None:
+    def __init__(self, path: str | Path | None, tasks: str = TASKS) -> None:
         """Make the folder, or take up the one that is there.
+
+        Args:
+            path: where; a new one below `benches` without.
+            tasks: the name of the folder in it that keeps what was done.
 
         Raises:
             WrongFolderError: it holds something else.
             RunFolderError: it is in use, or cannot be made.
         """
         self.path = _numbered() if path is None else Path(path)
-        self.tasks = self.path / TASKS
-        _check(self.path)
+        self.tasks = self.path / tasks
+        _check(self.path, tasks)
         self._lock = RunFolder(self.path)
         try:
             self.tasks.mkdir(exist_ok=True)
@@ -66,15 +70,16 @@ def _numbered() -> Path:
     return _PARENT / f"{day}-{number}"
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, tasks: str) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         content = [each.name for each in path.iterdir() if each.name != _LOCK and not each.name.startswith(PART)]
     except OSError as error:
         raise folder_error(path, error) from error
-    if content and TASKS not in content:
+    if content and tasks not in content:
         raise WrongFolderError(
-            f"'{path}' is not empty and holds no bench ({content[0]}, ...); choose an empty or a new folder."
+            f"'{path}' is not empty and holds no bench with {tasks} ({content[0]}, ...); choose an empty or a new "
+            "folder."
         )
 
 

@@ -24,18 +24,25 @@ def ranking_rows(rankings: Mapping[str, Ranking]) -> tuple[tuple[str, ...], list
     if not rankings:
         raise UsageError("a table of rankings was given none; give at least one rating.")
     most = max(rankings.values(), key=lambda each: each.architectures)
-    top = list(most.chance)
-    rows = [_row(name, each, each.rating, top) for name, each in rankings.items()]
-    named = {MACS: "MACs alone", PARAMS: "parameters alone"}
-    rows += [_row(named[key], most, most.agreement[key], top) for key in named if key in most.agreement]
-    rows.append(["chance", most.architectures, "", "", "", "", *(f"{most.chance[k]:.4f}" for k in top)])
-    ceiling = most.ceiling
+    header, below = baseline_rows(most)
+    return header, [_row(name, each, each.rating, list(most.chance)) for name, each in rankings.items()] + below
+
+
+def baseline_rows(ranking: Ranking) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Return header and rows of what a rating is held against: MACs, parameters, chance and the noise ceiling."""
+    top, count = list(ranking.chance), ranking.architectures
+    rows = [
+        _row(named, ranking, ranking.agreement[key], top)
+        for key, named in ((MACS, "MACs alone"), (PARAMS, "parameters alone"))
+        if key in ranking.agreement
+    ]
+    rows.append(["chance", count, "", "", "", "", *(f"{ranking.chance[k]:.4f}" for k in top)])
+    ceiling, blank = ranking.ceiling, ["", ""] + [""] * len(top)
     if ceiling is not None:
-        blank = ["", ""] + [""] * len(top)
-        rows.append(["two seeds of the truth", most.architectures, str(ceiling.spearman), str(ceiling.kendall), *blank])
-        if ceiling.perfect_spearman is not None:
-            text = f"{ceiling.perfect_spearman:.2f}"
-            rows.append([f"a perfect rating, {ceiling.seeds} seeds", most.architectures, text, "", *blank])
+        rows.append(["two seeds of the truth", count, str(ceiling.spearman), str(ceiling.kendall), *blank])
+    if ceiling is not None and ceiling.perfect_spearman is not None:
+        text = f"{ceiling.perfect_spearman:.2f}"
+        rows.append([f"a perfect rating, {ceiling.seeds} seeds", count, text, "", *blank])
     return (*HEADER, *(f"regret of the best {k}" if k > 1 else "regret of the best" for k in top)), rows
 
 

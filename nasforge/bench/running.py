@@ -1,17 +1,15 @@
-"""Searches side by side: in this process, or in several that each read the tables once and compute with one thread."""
+"""The searches of a bench: which there are, which are kept already, and carrying the others out side by side."""
 
 from __future__ import annotations
 
-import signal
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, final
 
 from nasforge.bench.bench_folder import read_trace, write_trace
 from nasforge.bench.contestant import Contestant, code
+from nasforge.bench.processes import spread
 from nasforge.bench.searching import Allowance, Contest, search_suite
 from nasforge.bench.trace import Trace
 from nasforge.errors import NasforgeError, PluginError
@@ -29,9 +27,6 @@ class Task:
     contest: int
     contestant: int
     seed: int
-
-
-Done = tuple[Task, Trace]
 
 
 @final
@@ -123,47 +118,7 @@ def run_all(plan: Plan, workers: int, heard: Callable[[int], None]) -> dict[Task
         else:
             found[task] = known
     heard(len(found))
-    for task, trace in _here(plan, left) if workers == 1 or len(left) < 2 else _beside(plan, left, workers):
+    for task, trace in spread(plan, left, workers, TOGETHER):
         found[task] = trace
         heard(len(found))
     return found
-
-
-def _here(plan: Plan, tasks: Sequence[Task]) -> Iterator[Done]:
-    """Yield searches one after the other, with one thread, as each of several processes has."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        for task in tasks:
-            yield task, plan.run(task)
-
-
-def _beside(plan: Plan, tasks: Sequence[Task], workers: int) -> Iterator[Done]:
-    """Yield searches as processes end them; those under way are given up where this one is interrupted."""
-    import cloudpickle
-    from joblib import Parallel, delayed, parallel_config
-
-    size = max(1, min(TOGETHER, len(tasks) // (2 * workers)))
-    chunks = [tasks[at : at + size] for at in range(0, len(tasks), size)]
-    with tempfile.TemporaryDirectory(prefix="nasforge-bench-") as folder:
-        path = Path(folder) / "plan"
-        path.write_bytes(cloudpickle.dumps(plan))
-        with parallel_config("loky", n_jobs=min(workers, len(chunks)), inner_max_num_threads=1):
-            parallel = Parallel(batch_size=1, return_as="generator_unordered")
-            for done in parallel(delayed(_run)(str(path), chunk) for chunk in chunks):
-                yield from done
-
-
-@lru_cache(maxsize=1)
-def _plan(path: str) -> Plan:
-    import pickle
-
-    plan: Plan = pickle.loads(Path(path).read_bytes())  # noqa: S301 - written by the process that started this one
-    return plan
-
-
-def _run(path: str, tasks: Sequence[Task]) -> list[Done]:
-    """Carry searches out in a process of its own, which leaves interruptions to the one that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    plan = _plan(path)
-    return [(task, plan.run(task)) for task in tasks]

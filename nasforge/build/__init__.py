@@ -7,6 +7,7 @@ from typing import Any
 from nasforge.build.auxiliary import AuxiliaryNetwork, WithAuxiliary, has_auxiliary
 from nasforge.build.calibrate import recalibrate
 from nasforge.build.extract import extract
+from nasforge.build.joint_run import JointRun
 from nasforge.build.modes import frozen_statistics, without_dropout
 from nasforge.build.network import Network, build_network
 from nasforge.build.supernet import Supernet
@@ -14,6 +15,7 @@ from nasforge.build.transfer import transfer
 
 __all__ = [
     "AuxiliaryNetwork",
+    "JointRun",
     "Network",
     "Supernet",
     "WithAuxiliary",

@@ -60,3 +60,23 @@ def without_dropout(module: nn.Module) -> Iterator[None]:
             layer.dropping = dropping
         for path, chance in zip(paths, chances, strict=True):
             path.chance = chance
+
+
+@contextmanager
+def batch_statistics(module: nn.Module) -> Iterator[None]:
+    """While open, a supernet evaluates, and its batch normalisations go by the batch at hand.
+
+    The running statistics of shared channels mix all paths and fit none; they are neither used nor moved. What is
+    judged so should come in batches as large as those of the training.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    for part, _ in modes:
+        if isinstance(part, ElasticBatchNorm):
+            part.training = True
+    try:
+        with frozen_statistics(module):
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,4 +1,4 @@
-"""`nasforge bench`: strategies compared on tables."""
+"""`nasforge bench`: strategies compared on tables, and the tables themselves (`--truth`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from nasforge.cli.bench_truth import make_and_print
 from nasforge.cli.output import print_json, print_table, print_text
 
 if TYPE_CHECKING:
@@ -18,30 +19,102 @@ Text = Optional[str]  # noqa: UP045 - typer reads it at run time
 
 
 def bench(
+    options: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it
+        typer.Argument(help="With --truth: options such as space.width=0.5 training.steps=300 data_options.size=16."),
+    ] = None,
     suite: Annotated[
-        list[str],
+        Optional[list[str]],  # noqa: UP045 - as above
         typer.Option(
-            help="Suites with options: nb201-cifar10,nats_sss, 'nb201-cifar10 device=pixel3', table:FILE.csv."
+            help="Suites with options: nb201-cifar10,nats_sss, 'nb201-cifar10 device=pixel3', table:FILE.csv, "
+            "truth:FILE.json."
         ),
-    ],
+    ] = None,
     strategy: Annotated[
-        list[str], typer.Option(help="Strategies with options: 'random,evolution population=30 sample=10'.")
-    ],
+        Optional[list[str]],  # noqa: UP045 - as above
+        typer.Option(help="Strategies with options: 'random,evolution population=30 sample=10'."),
+    ] = None,
     evaluations: Annotated[Optional[int], typer.Option(help="Of each search; 300, or what --seconds allow.")] = None,  # noqa: UP045 - as above
-    seeds: Annotated[str, typer.Option(help="How many searches of each kind; or seeds, as in 3,5,7.")] = "20",
+    seeds: Annotated[
+        Text, typer.Option(help="How many searches of each kind, 20, or trainings of each network, 2; or seeds: 3,5,7.")
+    ] = None,
     budgets: Annotated[Text, typer.Option(help="Evaluations at which searches are compared: 50,100,150,300.")] = None,
     seconds: Annotated[Text, typer.Option(help="Seconds of training at which searches are compared.")] = None,
-    objectives: Annotated[str, typer.Option(help="accuracy, or two: accuracy,latency.")] = "accuracy",
+    objectives: Annotated[Text, typer.Option(help="accuracy, or two: accuracy,latency.")] = None,
     space: Annotated[Text, typer.Option(help="Of suites that are files, table:FILE.csv.")] = None,
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
     workers: Annotated[int, typer.Option(help="Processes; 0 for one on every core.")] = 0,
+    truth: Annotated[
+        Text, typer.Option(help="Train every network of this space alone, and write a truth table.")
+    ] = None,
+    data: Annotated[Text, typer.Option(help="With --truth: digits (without), fractals, cifar10:DIR, ...")] = None,
+    sample: Annotated[Optional[int], typer.Option(help="With --truth: so many networks in the place of all.")] = None,  # noqa: UP045 - as above
+    table: Annotated[
+        Optional[Path],  # noqa: UP045 - as above
+        typer.Option(help="With --truth: where the table is written; truth.json in the folder without."),
+    ] = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045 - as above
-        typer.Option(help="Folder, which keeps every search; a new one below benches/ without."),
+        typer.Option(help="Folder, which keeps every search or training; a new one below benches/ without."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print bench.json and nothing else.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print bench.json, or the truth table, and nothing else.")
+    ] = False,
 ) -> int:
-    """Compare strategies on tables of trained networks, over seeds, at equal budgets."""
+    """Compare strategies on tables of trained networks, at equal budgets; or make such a table (--truth)."""
+    searched = {
+        "suite": suite, "strategy": strategy, "evaluations": evaluations, "budgets": budgets, "seconds": seconds,
+        "objectives": objectives, "space": space,
+    }  # fmt: skip
+    trained = {"data": data, "sample": sample, "table": table}
+    if truth is not None:
+        _refuse(searched, "goes with --suite and --strategy, and not with --truth")
+        asked = {
+            "options": options or [],
+            "data": data or "digits",
+            "sample": sample,
+            "seeds": count_or_list(seeds or "2"),
+        }
+        return make_and_print(truth, asked, confidence, workers, table, out, as_json)
+    _refuse({**trained, "option": next(iter(options or ()), None)}, "goes with --truth SPACE, which was not given")
+    return _compare(
+        _listed(suite, "suite"), _listed(strategy, "strategy"), evaluations, seeds or "20", budgets, seconds,
+        objectives or "accuracy", space, confidence, workers, out, as_json,
+    )  # fmt: skip
+
+
+def _refuse(given: dict[str, Any], why: str) -> None:
+    from nasforge.errors import UsageError
+
+    for name, value in given.items():
+        if value is not None:
+            shown = f"'{value}'" if name == "option" else f"--{name}"
+            raise UsageError(f"{shown} was given, which {why}; leave it out.")
+
+
+def _listed(given: list[str] | None, what: str) -> list[str]:
+    from nasforge.errors import UsageError
+
+    if not given:
+        raise UsageError(
+            f"no {what} was given; expected --suite and --strategy, as in `nasforge bench --suite synthetic --strategy "
+            "evolution`, or --truth SPACE."
+        )
+    return given
+
+
+def count_or_list(text: str) -> int | list[int]:
+    """Return one number as a count, several as a list: `20`, or `3,5`."""
+    numbers = _numbers(text, "seeds")
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers
+
+
+def _compare(
+    suite: list[str], strategy: list[str], evaluations: int | None, seeds: str, budgets: str | None,
+    seconds: str | None, objectives: str, space: str | None, confidence: float, workers: int, out: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Compare strategies and print the standings."""
     from nasforge.bench import BenchInterrupted
     from nasforge.bench import bench as run_bench
     from nasforge.cli.console import Terminal
@@ -50,7 +123,6 @@ def bench(
 
     suites = [(name, _placed(name, given, space)) for name, given in parse_configurations(suite, "suite")]
     strategies = parse_configurations(strategy, "strategy")
-    counts = _numbers(seeds, "seeds")
     terminal = Terminal()
     try:
         with terminated_as_interrupted():
@@ -58,7 +130,7 @@ def bench(
                 suites,
                 strategies,
                 evaluations=evaluations,
-                seeds=counts[0] if len(counts) == 1 and "," not in seeds else counts,
+                seeds=count_or_list(seeds),
                 budgets=None if budgets is None else _numbers(budgets, "budgets"),
                 seconds=() if seconds is None else _amounts(seconds),
                 objectives=[each.strip() for each in objectives.split(",")],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nasforge.evaluate.shared import SharedEvaluator
     from nasforge.evaluate.tabular import TabularEvaluator, read_table
     from nasforge.evaluate.trained import TrainedEvaluator
+    from nasforge.evaluate.truth_table import TruthTable, read_truth
 
 _HOMES = {
     "Evaluator": "evaluator",
@@ -22,7 +23,9 @@ _HOMES = {
     "SharedEvaluator": "shared",
     "TabularEvaluator": "tabular",
     "TrainedEvaluator": "trained",
+    "TruthTable": "truth_table",
     "read_table": "tabular",
+    "read_truth": "truth_table",
 }
 
 __all__ = [
@@ -32,7 +35,9 @@ __all__ = [
     "SharedEvaluator",
     "TabularEvaluator",
     "TrainedEvaluator",
+    "TruthTable",
     "read_table",
+    "read_truth",
 ]
 
 

@@ -61,7 +61,8 @@ class ElasticConv2d(Layer):
         if groups > 1 and (len(shapes) > 1 or capacity(variants) != next(iter(shapes))[2]):
             raise SpaceError(f"a convolution of {groups} groups cannot slice its channels")
 
-    def _weights(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
+    def taken(self, op: Any, types: Types) -> tuple[Tensor, Tensor | None]:
+        """Return the kernel and the bias of a variant."""
         crop = (((self.kernel - op.kernel) // 2, op.kernel),)
         layout = types[0].layout
         out: Layout
@@ -76,7 +77,7 @@ class ElasticConv2d(Layer):
 
     def forward(self, op: Any, types: Types, *inputs: Tensor) -> Tensor:
         """Convolve with the sliced kernel."""
-        weight, bias = self._weights(op, types)
+        weight, bias = self.taken(op, types)
         groups = types[0].channels if op.depthwise else op.groups
         padding = op.dilation * (op.kernel // 2)
         return functional.conv2d(inputs[0], weight, bias, op.stride, padding, op.dilation, groups)
@@ -120,7 +121,7 @@ class ElasticConv2d(Layer):
     @torch.no_grad()
     def export(self, op: Any, types: Types, module: nn.Module) -> None:
         """Copy the slice."""
-        weight, bias = self._weights(op, types)
+        weight, bias = self.taken(op, types)
         assert isinstance(module, nn.Conv2d)
         module.weight.copy_(weight)
         if bias is not None and module.bias is not None:
@@ -175,6 +176,8 @@ class ElasticBatchNorm(Layer):
         running = self.running_mean[:width], self.running_var[:width]
         if not self.training:
             return functional.batch_norm(x, *running, weight, bias, False, momentum, eps)
+        if not blend.groups:  # given shares might rise, and no image runs it: there are no statistics
+            return torch.zeros_like(x)
         parts = []
         for images in blend.groups:
             mean, var = (statistic.clone() for statistic in running)

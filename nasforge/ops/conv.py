@@ -10,6 +10,10 @@ from nasforge.space.node import Body, Operator, Types, output_size
 from nasforge.space.tensor import TensorType
 
 ACTIVATIONS: Final = ("none", "relu", "relu6", "hswish", "swish", "gelu", "sigmoid", "hsigmoid")
+_NORMS: Final = {
+    "slice": "nasforge.layers.conv:ElasticBatchNorm",
+    "none": "nasforge.layers.width_norm:NormPerWidth",
+}
 
 
 def divisible(value: float, divisor: int = 8) -> int:
@@ -78,16 +82,32 @@ class Conv2d(Operator):
 @final
 @dataclass(frozen=True)
 class BatchNorm(Operator):
-    """Batch normalisation over channels; keeps type and layout. `zero_init` starts gamma at 0."""
+    """Batch normalisation over channels; keeps type and layout.
+
+    Attributes:
+        eps: added to the variance.
+        momentum: of the running statistics.
+        zero_init: start gamma at 0.
+        affine: whether there are gamma and beta.
+        share: what widths share in a supernet: `slice` (the first channels of one gamma, beta and statistics) or `none`
+            (each width has its own, as in slimmable networks, Yu et al. 2019).
+    """
 
     eps: float = field(default=1e-5, metadata={"latency": False})
     momentum: float = field(default=0.1, metadata={"latency": False})
     zero_init: bool = field(default=False, metadata={"latency": False})
     affine: bool = True
-    layer: ClassVar[str | None] = "nasforge.layers.conv:ElasticBatchNorm"
+    share: str = field(default="slice", metadata={"latency": False, "network": False})
+
+    @property
+    def layer(self) -> str | None:  # type: ignore[override]  # the base's constant depends on `share` here
+        """The layer's path."""
+        return _NORMS.get(self.share)
 
     def shape(self, inputs: Types) -> TensorType:
         """Return the input's type."""
+        if self.share not in _NORMS:
+            raise SpaceError(unknown_name_sentence("share of a normalisation", self.share, _NORMS))
         return inputs[0]
 
     def params(self, inputs: Types) -> int:
@@ -117,7 +137,10 @@ class Activation(Operator):
 @final
 @dataclass(frozen=True)
 class Conv(Operator):
-    """Convolution, batch normalisation, activation; with `order="act-conv-bn"` the activation comes first."""
+    """Convolution, batch normalisation, activation; with `order="act-conv-bn"` the activation comes first.
+
+    `norm_share` is the normalisation's `share`.
+    """
 
     out: Any
     kernel: Any = 3
@@ -131,6 +154,7 @@ class Conv(Operator):
     eps: float = field(default=1e-5, metadata={"latency": False})
     zero_init: bool = field(default=False, metadata={"latency": False})
     weight_bits: Any = 32
+    norm_share: str = field(default="slice", metadata={"latency": False, "network": False})
 
     def expand(self, body: Body) -> int:
         """Expand to conv, bn, act in the declared order."""
@@ -145,7 +169,7 @@ class Conv(Operator):
             x,
         )
         if self.norm:
-            x = body.add("bn", BatchNorm(self.eps, zero_init=self.zero_init), x)
+            x = body.add("bn", BatchNorm(self.eps, zero_init=self.zero_init, share=self.norm_share), x)
         if self.order == "conv-bn-act" and self.act != "none":
             x = body.add("act", Activation(self.act), x)
         return x

@@ -18,10 +18,12 @@ from nasforge.evaluate.quantised import INT8_METRIC, QuantisedJudge
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
-from nasforge.run.local import Evaluate, Executor, Job, Outcome
+from nasforge.goals import Objective
+from nasforge.run.local import Counted, Evaluate, Executor, Job, Outcome
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
 from nasforge.strategy import Evaluation, WeightSharing
+from nasforge.training.meter import RATING, Meter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,18 +46,26 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     strategy = setup.strategy
     if strategy.evaluator == "trained":
         config = training_config(setup.settings.training, plan.evaluation_epochs)
-        return Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup)))
+        return Metered(Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup))))
     if strategy.evaluator != "shared" or training is None or not isinstance(strategy, WeightSharing):
         raise UsageError(
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
             "strategy that trains shared weights; take another strategy."
         )
-    supernet = training.modules["supernet"]
-    assert isinstance(supernet, Supernet), "the module named supernet is the one that is evaluated"
-    shared = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
+    evaluators = {
+        name: shared_evaluator(setup, module)
+        for name, module in training.modules.items()
+        if isinstance(module, Supernet) and module.space.fingerprint == setup.space.fingerprint
+    }
+    shared = Inherited(strategy, evaluators, setup.problem.objectives[0])
     if type(strategy).rate is WeightSharing.rate:
-        return Measured(shared)
-    return Rated(strategy, training.modules, shared)
+        return Metered(shared)
+    return Metered(Rated(strategy, training.modules, shared))
+
+
+def shared_evaluator(setup: Setup, supernet: Supernet) -> SharedEvaluator:
+    """Return what evaluates with the weights of a supernet."""
+    return SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup), judge=judge_of(setup))
 
 
 def judge_of(setup: Setup) -> Judge | None:
@@ -67,6 +77,26 @@ def judge_of(setup: Setup) -> Judge | None:
 def augmented(setup: Setup) -> bool:
     """Return whether the images are augmented that shared weights are trained on."""
     return training_config(setup.settings.training).augment
+
+
+@final
+class Metered:
+    """Counts what each evaluation costs: its rating, and its training where it is trained."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        """Take what evaluates."""
+        self._evaluate, self._meter = evaluate, Meter()
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        self._meter = Meter()
+        with self._meter.counting(RATING):
+            return self._evaluate(job)
+
+    def spent(self) -> Counted:
+        """Return what the last job cost."""
+        found = self._meter.to_json()
+        return {part: {key: value for key, value in each.items() if key != "seconds"} for part, each in found.items()}
 
 
 @final
@@ -83,19 +113,37 @@ class Measured:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Inherited:
+    """With the weights of the supernet that holds an architecture's; where several do, the best counts."""
+
+    strategy: WeightSharing
+    evaluators: Mapping[str, SharedEvaluator]
+    objective: Objective
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        found = [
+            self.evaluators[name].evaluate(job.architecture, job.fidelity, job.seed)
+            for name in self.strategy.holders(job.architecture)
+        ]
+        return min(found, key=self.objective.loss) if len(found) > 1 else found[0]
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Rated:
-    """By the strategy's own rating, or by an evaluator where it gives none."""
+    """By the strategy's own rating, or with inherited weights where it gives none."""
 
     strategy: WeightSharing
     modules: Mapping[str, nn.Module]
-    evaluator: SharedEvaluator
+    inherited: Inherited
 
     def __call__(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job."""
         rating = self.strategy.rate([job.architecture], self.modules)
         if rating is not None:
             return rating[0]
-        return self.evaluator.evaluate(job.architecture, job.fidelity, job.seed)
+        return self.inherited(job)
 
 
 @final

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, final
+from dataclasses import dataclass, field, replace
+from typing import Protocol, final, runtime_checkable
 
 from nasforge.errors import NasforgeError
 from nasforge.space import Architecture
@@ -23,18 +23,31 @@ class Job:
     seed: int
 
 
+Counted = Mapping[str, Mapping[str, float]]
+"""Counts of `nasforge.training.Counts` by part of a search, without seconds."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job: metrics, or the sentence that says why there are none."""
+    """What came of a job: metrics, or the sentence that says why there are none; and what it cost."""
 
     number: int
     metrics: Mapping[str, float]
     error: str | None
     seconds: float
+    cost: Counted = field(default_factory=dict)
 
 
 Evaluate = Callable[[Job], Mapping[str, float]]
+
+
+@runtime_checkable
+class Metering(Protocol):
+    """A function that evaluates jobs and counts their passes."""
+
+    def spent(self) -> Counted:
+        """Return what the last call cost, whether it failed or not."""
 
 
 class Executor(Protocol):
@@ -78,6 +91,11 @@ class LocalExecutor:
 
 def run_job(evaluate: Evaluate, job: Job) -> Outcome:
     """Evaluate a job and time it. A metric that is not finite is an error of the evaluation."""
+    outcome = _evaluated(evaluate, job)
+    return replace(outcome, cost=evaluate.spent()) if isinstance(evaluate, Metering) else outcome
+
+
+def _evaluated(evaluate: Evaluate, job: Job) -> Outcome:
     start = time.perf_counter()
     try:
         metrics = {key: float(value) for key, value in evaluate(job).items()}

@@ -121,7 +121,7 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     shape, classes = tuple(source.input_shape), len(source.classes)
     space = given.space or make_space(settings.space.name, settings.space.options, shape, classes)
     strategy = given.strategy or make_strategy(settings.strategy.name, settings.strategy.options)
-    _check_shapes(space, source)
+    check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
     teacher = _teacher(settings, space, strategy, source, task, listener)
     plan, make_scorer = _plan(settings, source, strategy), scorers(settings, space, source, task)
@@ -204,7 +204,7 @@ def _check_objective(settings: Settings, strategy: Strategy, target: Target) -> 
         )
 
 
-def _check_shapes(space: SearchSpace, source: Any) -> None:
+def check_shapes(space: SearchSpace, source: Any) -> None:
     """Refuse a space for other images or other classes than those of the data.
 
     Raises:

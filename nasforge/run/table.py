@@ -8,18 +8,21 @@ from typing import Final
 from nasforge import registry
 from nasforge.errors import ArchitectureError, NotInstalledError, UsageError
 from nasforge.evaluate.tabular import TabularEvaluator, read_table
+from nasforge.evaluate.truth_table import read_truth
 from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy, WeightSharing
 
 HEAD: Final = "table:"
 FILES: Final = (".csv", ".parquet")
+TRUTH: Final = ".json"
 
 
 def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy_name: str) -> TabularEvaluator:
     """Return the table that `evaluation` names.
 
     Args:
-        evaluation: `table:NAME` or `table:NAME:ARGUMENT` of an installed table, or `table:PATH.csv`.
+        evaluation: `table:NAME` or `table:NAME:ARGUMENT` of an installed table, `table:PATH.csv`, or the truth table
+            `table:PATH.json`.
         space: of the run; the table must be of the same.
         strategy: of the run; one that shares weights is refused.
         strategy_name: for the sentence.
@@ -31,8 +34,8 @@ def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy
     where = evaluation.removeprefix(HEAD)
     if where == evaluation or not where:
         raise UsageError(
-            f"evaluation was given '{evaluation}'; expected table:NAME of an installed table, table:PATH.csv, or "
-            "zero_cost:SCORE."
+            f"evaluation was given '{evaluation}'; expected table:NAME of an installed table, table:PATH.csv, "
+            "table:PATH.json, or zero_cost:SCORE."
         )
     if isinstance(strategy, WeightSharing):
         raise UsageError(
@@ -41,6 +44,8 @@ def load_table(evaluation: str, space: SearchSpace, strategy: Strategy, strategy
         )
     if Path(where).suffix in FILES:
         return read_table(Path(where), space)
+    if Path(where).suffix == TRUTH:
+        return read_truth(where).evaluator(space)
     name, _, argument = where.partition(":")
     if name not in registry.installed("tables"):
         raise NotInstalledError.unknown("table", name, registry.installed("tables"))

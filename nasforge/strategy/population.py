@@ -174,7 +174,7 @@ class Population:
             self._fill(made, len(made) + sizes.mutation, lambda: self._moves.mutation(pick(), rng))
         self._fill(made, sizes.population, lambda: self._problem.sample(rng))
         if not made:  # where few are left, drawing misses them: look beside what is known
-            near = (each for known in parents for each in space.neighbours(known))
+            near = (each for known in self.ranked for each in space.neighbours(known))
             made = [each for each in dict.fromkeys(near) if self._is_new(each)][: sizes.population]
             self._seen.update(made)
         return made

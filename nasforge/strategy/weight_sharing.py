@@ -160,7 +160,10 @@ class WeightSharing(Strategy):
 
     @abstractmethod
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
-        """Return the trained modules by name; `supernet` is the one that `shared` evaluation uses."""
+        """Return the trained modules by name; `supernet` is the one that `shared` evaluation uses.
+
+        Where there are several supernets, `holders` says which.
+        """
 
     @abstractmethod
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -180,6 +183,13 @@ class WeightSharing(Strategy):
     @abstractmethod
     def derive(self) -> list[Architecture]:
         """Return the architectures the trained state stands for, best first, all within the cost limits."""
+
+    def holders(self, architecture: Architecture) -> tuple[str, ...]:
+        """Return the names of the supernets whose weights `shared` evaluation gives an architecture; the best counts.
+
+        The default is `supernet` alone. It is asked when the training is done.
+        """
+        return ("supernet",)
 
     def rate(
         self, architectures: Sequence[Architecture], modules: Mapping[str, torch.nn.Module]

@@ -86,12 +86,16 @@ class SharedWeightsTests(ABC):
         """Steps learn: weights move, every optimiser steps, figures are numbers."""
         _, training = self._training()
         before = self.trial.through_disk(training.state())
+        held = {name: [p.clone() for p in _held(optimiser)] for name, optimiser in training.optimisers.items()}
         heard = Heard()
         training.run(heard, lambda kind, state: None)
         after = training.state()
         assert differences(before["modules"]["supernet"], after["modules"]["supernet"])
-        for optimiser in training.optimisers.values():
-            assert optimiser.state, "an optimiser never stepped; raise `steps` of the suite if its turn comes later"
+        for name, optimiser in training.optimisers.items():
+            moved = any(not torch.equal(*pair) for pair in zip(held[name], _held(optimiser), strict=True))
+            assert optimiser.state or moved, (
+                f"optimiser '{name}' never stepped; raise `steps` of the suite if its turn comes later"
+            )
         assert len(heard.figures_of_steps) == training.step
         assert all(math.isfinite(value) for figures in heard.figures_of_steps for value in figures.values())
 
@@ -191,6 +195,11 @@ def watch(strategy: WeightSharing, training: SharedTraining) -> list[Update]:
     strategy.step = watched  # type: ignore[method-assign]  # in place of the class's, for this object alone
     training.run(Silent(), lambda kind, state: None)
     return updates
+
+
+def _held(optimiser: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Return the parameters that an optimiser steps."""
+    return [p.detach() for group in optimiser.param_groups for p in group["params"]]
 
 
 def whole_derivation(training: SharedTraining) -> Any:

@@ -2,15 +2,16 @@
 
 from nasforge.tasks.view import View
 from nasforge.training.config import TrainConfig
-from nasforge.training.distillation import Teachers, soft_cross_entropy, soft_targets
+from nasforge.training.distillation import Teachers, adaptive_alpha_divergence, soft_cross_entropy, soft_targets
 from nasforge.training.ema import EMATwin
 from nasforge.training.loop import Training, TrainReport, evaluate, train
-from nasforge.training.meter import Meter
+from nasforge.training.meter import Counts, Meter, check_equal_cost
 from nasforge.training.optimiser import make_lars, make_sgd
 from nasforge.training.recipe import RECIPES
 
 __all__ = [
     "RECIPES",
+    "Counts",
     "EMATwin",
     "Meter",
     "Teachers",
@@ -18,6 +19,8 @@ __all__ = [
     "TrainReport",
     "Training",
     "View",
+    "adaptive_alpha_divergence",
+    "check_equal_cost",
     "evaluate",
     "make_lars",
     "make_sgd",

@@ -22,6 +22,44 @@ def soft_cross_entropy(logits: torch.Tensor, teacher: torch.Tensor, temperature:
     return -(target * functional.log_softmax(logits / temperature, dim=1)).sum(dim=1).mean()
 
 
+def adaptive_alpha_divergence(
+    logits: torch.Tensor, teacher: torch.Tensor, low: float = -1.0, high: float = 1.0, clip: float = 5.0
+) -> torch.Tensor:
+    """Return the mean over images of the larger of two alpha-divergences of teacher from student (AlphaNet, 2021).
+
+    D_a(p, q) = (sum_i q_i (p_i / q_i)^a - 1) / (a (a - 1)) of teacher p and student q; a -> 1 is KL(p, q), a -> 0 is
+    KL(q, p). A negative a dislikes a student that is sure where the teacher is not, a positive one a student that
+    misses what the teacher sees. In the gradient, -(1/a) sum_i q_i (p_i / q_i)^a grad log q_i, powers of ratios are at
+    most `clip`, and so are they in the value (Wang et al. 2021).
+
+    Args:
+        logits: of the student, (N, classes).
+        teacher: logits of the teacher, which get no gradient.
+        low: the smaller alpha.
+        high: the larger one.
+        clip: largest power of a ratio of probabilities; for alpha 0 and 1 the largest ratio.
+    """
+    log_q = functional.log_softmax(logits, dim=1)
+    log_p = functional.log_softmax(teacher.detach(), dim=1)
+    (low_value, low_slope), (high_value, high_slope) = (_alpha(log_p, log_q, alpha, clip) for alpha in (low, high))
+    is_low = low_value > high_value
+    value, slope = torch.where(is_low, low_value, high_value), torch.where(is_low, low_slope, high_slope)
+    return (value + slope - slope.detach()).mean()
+
+
+def _alpha(log_p: Tensor, log_q: Tensor, alpha: float, clip: float) -> tuple[Tensor, Tensor]:
+    """Return the divergence of each image, detached, and what has its gradient; both (N,)."""
+    q, log_ratio = log_q.detach().exp(), log_p - log_q.detach()
+    if alpha in (0.0, 1.0):
+        ratio = log_ratio.exp().clamp(max=clip)
+        value = (-log_ratio if alpha == 0.0 else ratio * ratio.log()).mul(q).sum(dim=1)
+        weights = log_ratio if alpha == 0.0 else ratio  # d KL(q, p) = sum q (log q - log p) d log q
+        return value, -(q * weights * log_q).sum(dim=1)
+    power = (alpha * log_ratio).exp().clamp(max=clip)
+    value = ((q * power).sum(dim=1) - 1.0) / (alpha * (alpha - 1.0))
+    return value, -(q * power * log_q).sum(dim=1) / alpha
+
+
 @final
 class Teachers:
     """Frozen networks whose mean probabilities a student follows (MEAL V2, section 3): mean over softmax, not logits.

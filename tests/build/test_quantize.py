@@ -16,6 +16,7 @@ from nasforge.build import build_network, export_onnx
 from nasforge.build.onnx_export import metadata_of
 from nasforge.build.quantize import inspect_quantised, quantise, quantise_for_timing, rewrite_pooling
 from nasforge.errors import EvaluationError
+from nasforge.ops import AttentionProduct, GlobalPool
 from nasforge.registry import installed, load
 from nasforge.run.data import load_source
 from nasforge.run.export import export_int8
@@ -53,9 +54,14 @@ def test_no_convolution_stays_float_in_any_space(space, tmp_path):
         assert not {"Conv", "FusedConv", "NhwcFusedConv"} & set(seen)
         convolutions = sum(node.op_type == "Conv" for node in onnx.load(source).graph.node)
         assert seen["QLinearConv"] == convolutions == made.convolutions
-        assert seen["QLinearGlobalAveragePool"] == 1
+        lowered = space.lower(architecture)
+        pools, attending = (
+            sum(isinstance(step.op, kind) for step in lowered.steps) for kind in (GlobalPool, AttentionProduct)
+        )
+        heads = sum(len(nodes) for nodes in lowered.outputs.values())
+        assert seen["QLinearGlobalAveragePool"] == pools >= 1
         floating = sum(seen[kind] for kind in ("BatchNormalization", "Pad", "MaxPool"))  # what nothing absorbs
-        assert seen["Transpose"] <= 2 + 2 * floating
+        assert seen["Transpose"] <= 1 + heads + 2 * floating + 6 * attending
 
 
 def test_made_up_ranges_give_the_graph_of_real_calibration(space, tmp_path):

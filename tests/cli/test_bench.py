@@ -122,3 +122,62 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, workers
     assert f"--workers {workers}" in sentence
     assert 0 < len(list(searches.glob("*.json"))) < 8000
     assert not (tmp_path / "b" / "bench.json").exists()
+
+
+@pytest.mark.plugins
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "no suite was given"),
+        (("--suite", "synthetic"), "no strategy was given"),
+        (("--truth", "nb201", "--suite", "synthetic"), "--suite was given"),
+        (("--truth", "nb201", "--budgets", "3"), "--budgets was given"),
+        (("--suite", "synthetic", "--strategy", "random", "--sample", "3"), "--sample was given"),
+        (("--suite", "synthetic", "--strategy", "random", "space.width=2"), "'space.width=2' was given"),
+        (("--truth", "nb202"), "nb201"),
+        (("--truth", "nb201", "space.repeat=2"), "repeat"),
+        (("--truth", "nb201", "epochs=2"), "group.option=value"),
+        (("--truth", "nb201", "--seeds", "many"), "whole numbers"),
+        (("--truth", "nb201", "--sample", "0"), "sample was given 0"),
+        (("--suite", "truth:nowhere.json", "--strategy", "random"), "does not exist"),
+    ],
+)
+def test_what_does_not_go_with_truth_tables_is_one_sentence(
+    given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["bench", *given, "--out", str(tmp_path / "b")]) == 2
+    captured = capsys.readouterr()
+    assert said in " ".join(captured.err.split())
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.plugins
+def test_a_space_is_trained_goes_on_after_ctrl_c_and_is_a_suite(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder, table = tmp_path / "t", tmp_path / "kept.json"
+    given = ["space.repeats=1", "training.steps=1", "data_options.limit=200", "--sample", "5", "--workers", "1"]
+    command = ["bench", "--truth", "nb201", *given, "--out", str(folder), "--table", str(table)]
+    program = [sys.executable, "-m", "nasforge", *command]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if len(list(folder.glob("networks/*.json"))) > 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    again = said.split("go on with: ")[1].strip()
+    kept = len(list(folder.glob("networks/*.json")))
+    assert 2 < kept < 10
+    assert main([*shlex.split(again)[1:], "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads(table.read_text(encoding="utf-8"))
+    assert len(document["rows"]) == document["networks"] == 5
+    assert document["space"]["options"] == {"repeats": 1}
+    assert "--out" not in document["command"]
+    assert (
+        main(["bench", "--suite", f"truth:{table}", "--strategy", "random", *GIVEN, "--out", str(tmp_path / "b")]) == 0
+    )
+    assert "the best of 5 is" in capsys.readouterr().out

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from nasforge import registry
+from nasforge.errors import UsageError
 from nasforge.goals import Constraint
 from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.layers.linear import ElasticLinear
@@ -18,6 +19,7 @@ from nasforge.rng import generator
 from nasforge.strategy import Evaluation, Problem
 from nasforge.testing.small_spaces import elastic_space
 from nasforge.testing.trial import Trial
+from nasforge.training import adaptive_alpha_divergence
 
 pytestmark = pytest.mark.plugins
 bignas = pytest.importorskip("nasforge_strategies.bignas")
@@ -25,6 +27,10 @@ bignas = pytest.importorskip("nasforge_strategies.bignas")
 
 def shipped(**options):
     return registry.load("spaces", "mbconv_elastic")((3, 8, 8), 10, **options)
+
+
+def bignas_space(**options):
+    return registry.load("spaces", "bignas")((3, 8, 8), 10, **options)
 
 
 def make(space=None, steps=4, **options):
@@ -91,8 +97,8 @@ def test_the_gradient_is_the_plain_sum_of_the_four_losses_with_a_detached_teache
 
 def test_children_never_see_the_labels_unless_distillation_is_off():
     gradients = []
-    for distil in (True, False):
-        strategy, training = make(clip=0.0, distil=distil)
+    for teaching in ("soft", "labels"):
+        strategy, training = make(clip=0.0, teaching=teaching)
         context = Context(strategy, training, scale=0.0)  # labels weigh nothing
         strategy.step(context)
         gradients.append(sum(float(g.abs().sum()) for g in context.gradients.values()))
@@ -136,7 +142,7 @@ def test_random_children_have_random_resolutions():
 
 
 def test_weight_decay_acts_once_a_step_on_every_weight_and_not_on_normalisation_and_biases():
-    strategy, training = make(clip=0.0, distil=False, lr=0.1, weight_decay=0.01)
+    strategy, training = make(clip=0.0, teaching="labels", lr=0.1, weight_decay=0.01)
     net = training.modules["supernet"]
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     strategy.step(Context(strategy, training, scale=0.0, progress=0.5))
@@ -215,6 +221,58 @@ def test_children_keep_their_weights():
     assert bignas.BigNAS.evaluator == "shared"
 
 
+def opinionated(net):
+    """Move all weights, so that children and their teacher disagree."""
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=draw))
+    return net
+
+
+def test_with_alpha_children_learn_the_divergence_with_its_own_constants():
+    gradients = []
+    for options in ({"teaching": "alpha"}, {"teaching": "alpha", "alpha_clip": 1e9}, {"teaching": "soft"}):
+        strategy, training = make(clip=0.0, **options)
+        opinionated(training.modules["supernet"])
+        context = Context(strategy, training, seed=5)
+        strategy.step(context)
+        gradients.append(context.gradients["layers.classifier.weight"])
+    strategy, training = make(clip=0.0)
+    context = Context(strategy, training, seed=5)
+    net, space = opinionated(training.modules["supernet"]), strategy.problem.space
+    outputs = net(context.images, space.largest())
+    total = functional.cross_entropy(outputs, context.targets, label_smoothing=0.1)
+    for child in [*drawn_by(strategy, 5, 2), space.smallest()]:
+        total = total + adaptive_alpha_divergence(net(context.images, child), outputs)
+    total.backward()
+    assert torch.allclose(gradients[0], net.layers["classifier"].weight.grad, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(gradients[0], gradients[1], rtol=1e-2)
+    assert not torch.allclose(gradients[0], gradients[2], rtol=1e-2)
+
+
+def test_paths_are_dropped_in_the_biggest_child_alone():
+    strategy, training = make(bignas_space(), drop_path=0.4)
+    net = training.modules["supernet"]
+    chances: list[float] = []
+    net.register_forward_pre_hook(lambda module, args: chances.append(module.dropping.chance))
+    strategy.step(Context(strategy, training))
+    assert chances == [0.4, 0.0, 0.0, 0.0]
+    assert net.dropping.chance == 0.4
+
+
+def test_untrained_options_are_searched_and_not_trained():
+    space = bignas_space()
+    strategy, training = make(space, untrained=("resolution:28", "s1.kernel:5"), children=20)
+    ran = [space.describe(a) for a, _ in calls(strategy, training)]
+    assert {each["resolution"] for each in ran} == {"24", "32"}
+    assert {each["s1.kernel"] for each in ran} == {"3"}
+    assert ran[0]["resolution"] == "32"
+    assert any(space.describe(a)["resolution"] == "28" for a in strategy._queue)
+    with pytest.raises(UsageError, match="untrained of bignas was given 'resolution:29'"):
+        make(space, untrained=("resolution:29",))
+
+
 # Selection
 
 
@@ -268,7 +326,7 @@ def asked_and_told(strategy, accuracy, rounds=200):
     return told
 
 
-def test_fine_mutations_change_one_of_the_best_and_improve_it_within_the_limits():
+def test_fine_mutations_change_a_stage_of_the_best_and_improve_it_within_the_limits():
     space = shipped()
     problem = problem_of(space, 0.5)
     strategy = bignas.BigNAS(coarse=10, fine=60, parents=1)
@@ -280,8 +338,9 @@ def test_fine_mutations_change_one_of_the_best_and_improve_it_within_the_limits(
     changed = []
     for number, each in enumerate(told[10:], start=10):
         best = max(told[:number], key=lambda e: e.metrics["accuracy_valid"]).architecture
-        pairs = zip(best.decisions, each.architecture.decisions, strict=True)
-        changed.append(sum(a != b and a >= 0 and b >= 0 for a, b in pairs))
+        names = [str(each.name).partition(".")[0] for each in space.choices]
+        pairs = zip(best.decisions, each.architecture.decisions, names, strict=True)
+        changed.append(len({stage for a, b, stage in pairs if a != b and a >= 0 and b >= 0}))
     assert changed.count(1) > len(changed) / 2
     assert max(changed) <= 4
     coarse = max(each.metrics["accuracy_valid"] for each in told[:10])
@@ -303,3 +362,46 @@ def test_failures_are_not_derived():
     first, second = (strategy.ask(1, generator(0, "ask", i))[0].architecture for i in range(2))
     strategy.tell([Evaluation(0, first, {}, error="it failed"), Evaluation(1, second, {"accuracy_valid": 0.5})])
     assert strategy.derive() == [second]
+
+
+def test_the_paper_s_coarse_phase_is_160_children_of_its_space():
+    space = registry.load("spaces", "bignas")(resolutions=(192, 224, 256, 288, 320))
+    strategy = bignas.BigNAS(preset="paper")
+    strategy.setup(Problem(space))
+    grid = [space.describe(each) for each in strategy._queue]
+    assert len({tuple(each.items()) for each in grid}) == 160
+    by_stage = {name: {tuple(v for k, v in each.items() if k.endswith(name)) for each in grid} for name in SETTINGS}
+    assert {name: len(found) for name, found in by_stage.items()} == SETTINGS
+
+
+SETTINGS = {"resolution": 5, ".depth": 4, ".width": 2, ".kernel": 4}
+
+
+def test_each_budget_gets_its_own_best_and_nothing_beyond_it_is_rated_for_it():
+    space = bignas_space()
+    macs = np.quantile(space.cost("macs").batch(space.sample_batch(500, np.random.default_rng(0))), (0.1, 0.4, 0.8))
+    budgets = tuple(macs.tolist())
+    strategy = bignas.BigNAS(coarse=8, fine=60, parents=1, budgets=budgets)
+    strategy.setup(problem_of(space))
+    told = asked_and_told(strategy, lambda a: space.macs(a) / 1e8)  # the larger the better
+    for number, each in enumerate(told[8:], start=8):
+        assert space.macs(each.architecture) <= budgets[number % 3]
+    winners = strategy.winners()
+    assert list(winners) == list(budgets)
+    for budget, best in winners.items():
+        inside = [space.macs(each.architecture) for each in told if space.macs(each.architecture) <= budget]
+        assert space.macs(best) == max(inside) > 0.8 * budget
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"teaching": "logits"}, "teaching of bignas"),
+        ({"drop_path": 1.0}, "drop_path of bignas was given 1.0"),
+        ({"levels": ("depth",)}, "such as depth:4"),
+        ({"children": -1}, "children=-1"),
+    ],
+)
+def test_options_that_are_none_are_refused(options, said):
+    with pytest.raises(UsageError, match=said):
+        bignas.BigNAS(**options)

@@ -14,7 +14,15 @@ from nasforge.rng import generator
 from nasforge.tasks import DataSource, Loader, Split
 from nasforge.tasks.classification import Classification
 from nasforge.tasks.datasets.digits import load
-from nasforge.training import Teachers, TrainConfig, Training, soft_cross_entropy, soft_targets, train
+from nasforge.training import (
+    Teachers,
+    TrainConfig,
+    Training,
+    adaptive_alpha_divergence,
+    soft_cross_entropy,
+    soft_targets,
+    train,
+)
 
 TASK = Classification()
 CONFIG = TrainConfig(epochs=1, batch_size=32, cutout=2)
@@ -147,3 +155,47 @@ def test_a_student_comes_nearer_to_its_teacher(source: DataSource) -> None:
     before = float(functional.cross_entropy(student.eval()(images), wanted).detach())
     train(student, source, TASK, dataclasses.replace(CONFIG, epochs=6), teacher=Teachers([teacher]))
     assert float(functional.cross_entropy(student.eval()(images), wanted).detach()) < 0.7 * before
+
+
+def divergence(p, q, alpha):
+    if alpha == 1.0:
+        return (p * (p / q).log()).sum(1)
+    if alpha == 0.0:
+        return (q * (q / p).log()).sum(1)
+    return ((q * (p / q) ** alpha).sum(1) - 1.0) / (alpha * (alpha - 1.0))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (-1.0, 2.0), (0.0, 1.0), (-0.5, 0.5)])
+def test_without_clipping_the_alpha_divergence_and_its_gradient_are_the_larger_of_the_two(low, high):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(16, 5, generator=draw, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(16, 5, generator=draw, dtype=torch.float64)
+    found = adaptive_alpha_divergence(logits, teacher, low, high, clip=1e9)
+    (gradient,) = torch.autograd.grad(found, logits)
+    p, q = torch.softmax(teacher, 1), torch.softmax(logits, 1)
+    both = torch.stack([divergence(p, q, low), divergence(p, q, high)])
+    assert len(set(both.argmax(0).tolist())) == 2  # both sides are met
+    expected = both.amax(0).mean()
+    (slope,) = torch.autograd.grad(expected, logits)
+    assert torch.allclose(found, expected)
+    assert torch.allclose(gradient, slope)
+
+
+def test_the_alpha_divergence_of_equals_is_zero_and_the_teacher_gets_no_gradient():
+    logits = torch.randn(4, 3, requires_grad=True)
+    teacher = logits.detach().clone().requires_grad_()
+    loss = adaptive_alpha_divergence(logits, teacher)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
+    assert float(logits.grad.abs().max()) < 1e-6
+    assert teacher.grad is None
+
+
+def test_clipping_bounds_the_gradient_of_a_student_that_is_sure_of_what_the_teacher_excludes():
+    teacher = torch.tensor([[0.0, 20.0]])
+    gradients = []
+    for clip in (5.0, 1e9):
+        logits = torch.tensor([[10.0, 0.0]], requires_grad=True)
+        adaptive_alpha_divergence(logits, teacher, clip=clip).backward()
+        gradients.append(float(logits.grad.abs().max()))
+    assert gradients[0] <= 5.0 < gradients[1]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from nasforge import registry
 from nasforge.bench.suites.own_table import HEAD, own_table
 from nasforge.bench.suites.suite import Suite
+from nasforge.bench.suites.truth_file import TRUTH_HEAD, truth_file
 from nasforge.errors import PluginError
 from nasforge.run.options import make
 
+_OF_FILES: Final[Mapping[str, Callable[..., Suite]]] = {HEAD: own_table, TRUTH_HEAD: truth_file}
+
 
 def make_suite(name: str, options: Mapping[str, Any]) -> Suite:
-    """Return the suite of a name, or of `table:FILE`; its own name then says the options.
+    """Return the suite of a name, of `table:FILE` or of `truth:FILE`; its own name then says the options.
 
     Raises:
         NotInstalledError: no suite has the name.
@@ -23,15 +26,12 @@ def make_suite(name: str, options: Mapping[str, Any]) -> Suite:
         DataError: its data are not on this machine, or cannot be used.
         PluginError: it makes something else.
     """
-    function = _own(name) if name.startswith(HEAD) else registry.load("suites", name)
+    head = next((each for each in _OF_FILES if name.startswith(each)), None)
+    function: Any = registry.load("suites", name) if head is None else partial(_OF_FILES[head], name.removeprefix(head))
     suite = make(function, options, f"option of suite '{name}'")
     if not isinstance(suite, Suite):
         raise PluginError(f"suite '{name}' makes a {type(suite).__name__}; expected nasforge's Suite.")
     return replace(suite, name=label_of(name, options))
-
-
-def _own(name: str) -> Any:
-    return partial(own_table, name.removeprefix(HEAD))
 
 
 def label_of(name: str, options: Mapping[str, Any]) -> str:

@@ -1,0 +1,193 @@
+"""Running many architectures of a supernet on the same batches, each of their different computations once.
+
+Architectures are visited in the order of what they compute, depth first: what two of them share is fresh in memory when
+the second comes, and is dropped after the last that reads it. Each batch goes through all architectures before the
+next one comes, so what is kept is never more than of one batch.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor
+
+from nasforge.build.joint_graph import JointGraph
+from nasforge.build.joint_units import InPlace, Norms, make_units
+from nasforge.build.passes import images_of, tell_pass
+from nasforge.build.plan import gather_heads
+from nasforge.build.supernet import Supernet
+from nasforge.errors import UsageError
+from nasforge.space import Architecture
+
+MEMORY: Final = 1 << 29
+"""Bytes of values that are kept, unless asked for otherwise."""
+
+
+@final
+class JointRun:
+    """Calibrates and runs a set of architectures.
+
+    Args:
+        supernet: holds the weights; it is left as it is.
+        architectures: any number, one several times too.
+        memory: bytes of values that may be kept for later; beyond it those that are needed last are dropped and made
+            again. What the step in hand reads and gives comes on top.
+
+    Attributes:
+        peak_bytes: most that was kept at a time.
+        computed: how many computations were carried out, those made again among them.
+
+    Raises:
+        IncompatibleError: a layer keeps statistics that cannot be kept apart.
+    """
+
+    def __init__(self, supernet: Supernet, architectures: Iterable[Architecture], memory: int = MEMORY) -> None:
+        """Lay out what there is to do."""
+        self._supernet, self._memory = supernet, memory
+        self._graph = JointGraph(supernet, architectures)
+        self._units = make_units(self._graph)
+        self._norms = Norms()
+        self._values: dict[int, Tensor] = {}
+        self._bytes = self.peak_bytes = self.computed = self._macs = 0
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Fix the order: what is computed anew for each architecture, and when each value is read."""
+        courses = self._graph.courses
+        order = sorted(range(len(courses)), key=lambda place: courses[place].numbers)
+        self._visits: list[tuple[int, tuple[int, ...]]] = []
+        self._uses: list[list[int]] = [[] for _ in self._units]
+        done: set[int] = set()
+        time = 0
+        for place in order:
+            new = [number for number in courses[place].numbers if number not in done and self._units[number]]
+            new = list(dict.fromkeys(new))
+            done.update(new)
+            for number in new:
+                for source in self._unit(number).reads:
+                    self._uses[source].append(time)
+                time += 1
+            for number in courses[place].results:
+                self._uses[number].append(time)
+            time += 1
+            self._visits.append((place, tuple(new)))
+
+    def _unit(self, number: int) -> Any:
+        unit = self._units[number]
+        assert unit is not None, "inputs are fed, and what runs inside another unit is never asked for"
+        return unit
+
+    def calibrate(self, x: Tensor | Mapping[str, Tensor]) -> None:
+        """Take the statistics of all normalisations on one more batch (N, C, H, W), or on inputs by name."""
+        self._norms.observing = True
+        self._norms.seen.clear()
+        for _ in self._pass(x):
+            pass
+        self._norms.batches += 1
+
+    def outputs(self, x: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[int, Any]]:
+        """Run all architectures on a batch, judging by what was calibrated, by the supernet's statistics without.
+
+        Yields:
+            The place of an architecture, and what its network gives in evaluation mode; in an order of its own.
+        """
+        self._norms.observing = False
+        return self._pass(x)
+
+    @torch.no_grad()
+    def _pass(self, x: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[int, Any]]:
+        self._values, self._bytes, self._macs, time = self._feed(x), 0, 0, 0
+        with _evaluating(self._supernet):
+            for place, new in self._visits:
+                for number in new:
+                    self._make(number, time)
+                    time += 1
+                tell_pass(images_of(x), lambda: images_of(x) * self._macs, ())
+                self._macs = 0
+                yield place, self._collect(place, time)
+                time += 1
+        self._values = {}
+
+    def _feed(self, x: Tensor | Mapping[str, Tensor]) -> dict[int, Tensor]:
+        sources = self._graph.sources
+        named = {next(iter(sources)): x} if isinstance(x, Tensor) and len(sources) == 1 else x
+        if isinstance(named, Tensor) or set(named) != set(sources):
+            given = "one tensor" if isinstance(named, Tensor) else sorted(named)
+            raise UsageError(f"the networks were given {given}; expected the inputs {sorted(sources)}.")
+        return {sources[name]: tensor for name, tensor in named.items()}
+
+    def _make(self, number: int, time: int) -> None:
+        """Compute a value, and what it reads where that was dropped; forget what is read no more."""
+        unit = self._unit(number)
+        self._restore(unit.reads)
+        self._compute(number)
+        self._forget(unit.reads, time, number)
+
+    def _compute(self, number: int) -> None:
+        unit = self._unit(number)
+        value = unit.run(self._norms, *[self._values[source] for source in unit.reads])
+        if isinstance(unit, InPlace):
+            self._drop(unit.reads[0])
+        self._values[number] = value
+        self._bytes += value.nbytes
+        self.computed += 1
+        self._macs += unit.macs
+
+    def _restore(self, numbers: Iterable[int]) -> None:
+        missing: set[int] = set()
+        stack = [number for number in numbers if number not in self._values]
+        while stack:
+            number = stack.pop()
+            if number not in missing:
+                missing.add(number)
+                stack.extend(source for source in self._unit(number).reads if source not in self._values)
+        for number in sorted(missing):
+            self._compute(number)
+
+    def _forget(self, read: Iterable[int], time: int, made: int | None = None) -> None:
+        for number in dict.fromkeys(read):
+            if self._uses[number][-1] <= time:
+                self._drop(number)
+        self.peak_bytes = max(self.peak_bytes, self._bytes)
+        if self._bytes <= self._memory:
+            return
+        kept = [number for number in self._values if self._graph.computations[number] is not None and number != made]
+        for number in sorted(kept, key=lambda number: self._next_use(number, time), reverse=True):
+            if self._bytes <= self._memory:
+                return
+            self._drop(number)
+
+    def _next_use(self, number: int, time: int) -> float:
+        uses = self._uses[number]
+        place = bisect_right(uses, time)
+        return uses[place] if place < len(uses) else float("inf")
+
+    def _drop(self, number: int) -> None:
+        if self._graph.computations[number] is not None and number in self._values:
+            self._bytes -= self._values.pop(number).nbytes
+
+    def _collect(self, place: int, time: int) -> Any:
+        course = self._graph.courses[place]
+        self._restore(course.results)
+        found = {
+            name: gather_heads([self._values[number] for number in numbers], training=False)
+            for name, numbers in course.outputs.items()
+        }
+        self._forget(course.results, time)
+        return next(iter(found.values())) if len(found) == 1 else found
+
+
+@contextmanager
+def _evaluating(supernet: Supernet) -> Iterator[None]:
+    """Put a supernet into evaluation mode for a while."""
+    modes = [(part, part.training) for part in supernet.modules()]
+    supernet.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

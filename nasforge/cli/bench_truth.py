@@ -1,0 +1,70 @@
+"""`nasforge bench --truth`: every network of a small space trained alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasforge.cli.output import figure, print_json, print_pairs, print_table, print_text
+
+if TYPE_CHECKING:
+    from nasforge.evaluate import TruthTable
+
+INTERRUPTED = 130
+
+
+def make_and_print(
+    space: str, asked: dict[str, Any], confidence: float, workers: int, table: Path | None, out: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Make a truth table, print what it says, and return the exit code."""
+    from nasforge.bench.truth import TruthInterrupted, make_truth
+    from nasforge.cli.console import Terminal
+    from nasforge.cli.running import terminated_as_interrupted
+    from nasforge.config.options import parse_options
+
+    given = parse_options(asked["options"], ("space", "training", "data_options"))
+    terminal = Terminal()
+    try:
+        with terminated_as_interrupted():
+            made = make_truth(
+                space,
+                asked["data"],
+                space_options=given["space"],
+                training=given["training"],
+                data_options=given["data_options"],
+                sample=asked["sample"],
+                seeds=asked["seeds"],
+                workers=workers,
+                out=out,
+                table=table,
+                listener=terminal,
+            )
+    except TruthInterrupted as stopped:
+        terminal.closed()
+        terminal.note(f"nasforge: interrupted; go on with: {stopped.command}")
+        return INTERRUPTED
+    finally:
+        terminal.closed()
+    if as_json:
+        print_json(json.loads(made.to_text()))
+        return 0
+    assert terminal.folder is not None
+    print_truth(made, table or terminal.folder / "truth.json", confidence)
+    return 0
+
+
+def print_truth(made: TruthTable, path: Path, confidence: float) -> None:
+    """Print what a truth table says of itself: what a rating of its networks has to be held against."""
+    from nasforge.bench.truth import summary
+
+    said = summary(made, confidence)
+    print_pairs({key: figure(value) for key, value in said.figures.items()})
+    print_text()
+    if said.rows:
+        print_table(said.header, said.rows)
+        print_text()
+    for text in said.notes:
+        print_text(f"note: {text}")
+    print_text(f"table: {path}; `nasforge bench --suite truth:{path} --strategy ...` searches it.")

@@ -1,0 +1,222 @@
+"""`pooling_mixture`: a balanced mixture of supernets (Javan et al. 2023), for any space small enough to list.
+
+M supernets of their own weights and optimisers; scores S[c, m] of architecture c on model m, all 1 at first.
+
+    epoch: temperature T from 1 to 100; divisors d, so that all models answer for equally many architectures
+    step:  c uniformly; m ~ P(m | c) = softmax_m(T S[c, :] - d)
+           model m trains c on a batch of train, and is judged on c by a batch of valid
+           S[c, m] <- 0.9 S[c, m] + 0.1 accuracy
+    end:   all c on valid, with the weights of their model; the best is retrained from scratch
+
+A step costs one supernet's, memory is M times as much, and each model sees one step in M. Its normalisations go by the
+batch where it is judged; what is evaluated in the end is recalibrated, and what is retrained has statistics of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasforge.build import Supernet
+from nasforge.build.modes import batch_statistics
+from nasforge.errors import IncompatibleError, SpaceError, UsageError, unknown_name_sentence
+from nasforge.rng import generator
+from nasforge.space import Architecture, SearchSpace
+from nasforge.strategy import Context, Problem, WeightSharing
+from nasforge.strategy.balance import balanced, imbalance, responsibilities
+from nasforge.training import TrainConfig
+from nasforge.training.path_sgd import PathSGD
+from nasforge.training.schedule import warmup_cosine
+
+ASSIGNMENTS: Final = ("balanced", "unbalanced", "fixed")
+JUDGED: Final = ("responsible", "best")
+
+
+@final
+class Scores(nn.Module):
+    """What the mixture has learnt of architectures and models, as buffers, so that it is kept with the weights.
+
+    Attributes:
+        scores: (architectures, models), S.
+        divisors: (models,), logarithms, of the epoch at hand.
+        temperature: (), T of the epoch at hand.
+        owner: (architectures,), a model for each at random, all equally many; the control `fixed` goes by it.
+        steps: (models,), how many each model was trained.
+    """
+
+    scores: Tensor
+    divisors: Tensor
+    temperature: Tensor
+    owner: Tensor
+    steps: Tensor
+
+    def __init__(self, architectures: int, models: int, seed: int) -> None:
+        """Start with equal scores."""
+        super().__init__()
+        owner = generator(seed, "owners").permutation(architectures) % models
+        self.register_buffer("scores", torch.ones(architectures, models, dtype=torch.float64))
+        self.register_buffer("divisors", torch.zeros(models, dtype=torch.float64))
+        self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
+        self.register_buffer("owner", torch.from_numpy(owner))
+        self.register_buffer("steps", torch.zeros(models, dtype=torch.int64))
+
+
+@final
+@dataclass
+class PoolingMixture(WeightSharing):
+    """Several supernets, each for the architectures that it does best.
+
+    The article divides the training images in halves; here the models learn from the train split and are judged on the
+    valid split of the run.
+
+    Attributes:
+        models: M; 1 is a single supernet, sampled uniformly. Where limits leave fewer architectures, as many models.
+        assignment: `balanced`; or, as controls, `unbalanced` (no division) and `fixed` (a random model for each
+            architecture, all equally many: less sharing, and nothing learnt of it).
+        judged_by: `responsible`, the model that answers for an architecture, or `best`, all of them, the best counts.
+        lr: peak learning rate of SGD with Nesterov momentum 0.9; cosine to `floor` of it.
+        floor: the last learning rate, as a share of `lr`.
+        warmup: share of the steps with rising learning rate.
+        weight_decay: of the slices a path used.
+        temperature: T of the last epoch; that of the first is 1.
+        keep: share of a score that stays when it is updated.
+        largest: architectures that the space may have at most, for all are listed.
+    """
+
+    models: int = 4
+    assignment: Literal["balanced", "unbalanced", "fixed"] = "balanced"
+    judged_by: Literal["responsible", "best"] = "responsible"
+    lr: float = 0.1
+    floor: float = 0.01
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    temperature: float = 100.0
+    keep: float = 0.9
+    largest: int = 1000
+    retrain: ClassVar[bool] = True
+    _architectures: list[Architecture] = field(default_factory=list, init=False, repr=False)
+    _numbers: dict[Architecture, int] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        for name, value, known in (
+            ("assignment", self.assignment, ASSIGNMENTS),
+            ("judged_by", self.judged_by, JUDGED),
+        ):
+            if value not in known:
+                raise UsageError(unknown_name_sentence(f"{name} of pooling_mixture", value, known))
+        shares = self.floor, self.warmup, self.keep
+        if self.models < 1 or self.lr <= 0 or self.temperature < 1 or not all(0 <= share < 1 for share in shares):
+            raise UsageError(
+                f"pooling_mixture was given models={self.models}, lr={self.lr}, temperature={self.temperature}, "
+                f"floor={self.floor}, warmup={self.warmup} and keep={self.keep}; expected models >= 1, lr > 0, "
+                "temperature >= 1, and shares from 0 to below 1."
+            )
+
+    def setup(self, problem: Problem) -> None:
+        """List the architectures within the limits.
+
+        Raises:
+            IncompatibleError: the space is too large to list, or has fewer architectures than there are models.
+            InfeasibleError: nothing is within the limits.
+        """
+        super().setup(problem)
+        self._check_size(problem.space)
+        self._architectures = [each for each in problem.space.enumerate() if problem.feasible(each)]
+        if not self._architectures:
+            problem.sample(generator(0, "listed"))  # raises, and says what the least cost is
+        self._count = min(self.models, len(self._architectures))
+        self._numbers = {architecture: number for number, architecture in enumerate(self._architectures)}
+
+    def _check_size(self, space: SearchSpace) -> None:
+        try:
+            size: int | None = space.size
+        except SpaceError:  # too entangled to count
+            size = None
+        if size is None or size > self.largest:
+            held = "too many architectures to count" if size is None else f"{size:,} architectures"
+            raise IncompatibleError(
+                f"strategy 'pooling_mixture' cannot search space '{space.name}': it lists all architectures, "
+                f"{self.largest:,} at most (option largest), and the space has {held}; restrict the space, or take "
+                "another strategy, such as spos."
+            )
+        if self.models > size:
+            raise IncompatibleError(
+                f"strategy 'pooling_mixture' cannot search space '{space.name}' with models={self.models}: it has "
+                f"{size} architecture{'s' * (size > 1)}; give at most as many models."
+            )
+
+    def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
+        """Return the supernets, `supernet` first, and `scores`."""
+        self._nets = {self._name(model): Supernet(problem.space, seed + model) for model in range(self._count)}
+        self._state = Scores(len(self._architectures), self._count, seed)
+        return {**self._nets, "scores": self._state}
+
+    @staticmethod
+    def _name(model: int) -> str:
+        return f"supernet_{model + 1}" if model else "supernet"
+
+    def optimisers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return SGD for each supernet."""
+        config = TrainConfig(lr=self.lr, weight_decay=self.weight_decay)
+        return {name: PathSGD(net, config) for name, net in self._nets.items()}
+
+    def step(self, context: Context) -> dict[str, float]:
+        """Train one architecture on the model drawn for it, judge it, and update its score."""
+        if context.phase_step % context.steps_per_epoch == 0:
+            self._begin_epoch(context.progress)
+        number = int(context.rng.integers(len(self._architectures)))
+        model = int(context.rng.choice(self._count, p=self._responsible(number)))
+        name, architecture = self._name(model), self._architectures[number]
+        images, targets = context.train_batch()
+        with self._nets[name].recording():
+            loss = context.loss(self._nets[name](images, architecture), targets)
+            context.backward(loss)
+        context.update(name, self.floor + (1.0 - self.floor) * warmup_cosine(context.progress, self.warmup))
+        images, targets = context.valid_batch()
+        with torch.no_grad(), batch_statistics(self._nets[name]):
+            accuracy = context.metrics(self._nets[name](images, architecture), targets)["accuracy"]
+        score = self._state.scores[number, model]
+        score.copy_(self.keep * score + (1.0 - self.keep) * accuracy)
+        self._state.steps[model] += 1
+        return {"loss": float(loss.detach()), "accuracy_valid": accuracy, "imbalance": self._imbalance()}
+
+    def _begin_epoch(self, progress: float) -> None:
+        """Set temperature and divisors; both stay for the epoch, while the scores move on."""
+        self._state.temperature.fill_(1.0 + (self.temperature - 1.0) * progress)
+        if self.assignment == "balanced":
+            divisors, _ = balanced(self._scores, float(self._state.temperature))
+            self._state.divisors.copy_(torch.from_numpy(divisors))
+
+    @property
+    def _scores(self) -> Any:
+        return self._state.scores.cpu().numpy()
+
+    def _responsible(self, number: int | None = None) -> Any:
+        """Return P(m | c), (models,) for one architecture or (architectures, models) for all."""
+        state, rows = self._state, slice(None) if number is None else number
+        if self.assignment == "fixed":
+            return np.eye(self._count)[state.owner.cpu().numpy()[rows]]
+        return responsibilities(self._scores[rows], float(state.temperature), state.divisors.cpu().numpy())
+
+    def _imbalance(self) -> float:
+        """Return how far the models are from having been trained equally much, in nats."""
+        steps = self._state.steps.cpu().numpy()
+        return imbalance(steps / steps.sum())
+
+    def holders(self, architecture: Architecture) -> tuple[str, ...]:
+        """Return the model that answers for an architecture, or all of them."""
+        if self.judged_by == "best" or architecture not in self._numbers:
+            return tuple(self._nets)
+        return (self._name(int(self._responsible(self._numbers[architecture]).argmax())),)
+
+    def derive(self) -> list[Architecture]:
+        """Return all architectures within the limits, by the score of the model that answers for each."""
+        models = self._responsible().argmax(axis=1)
+        scores = self._scores[np.arange(len(models)), models]
+        return [self._architectures[number] for number in np.argsort(-scores, kind="stable")]

@@ -1,0 +1,335 @@
+"""`shiftnas`: which costs are trained is learned, and so is what turns a cost into an architecture (Zhang et al. 2023).
+
+    step:  draw bin b ~ B = softmax(theta) (uniform at first), target C = centre of b (jittered), alpha = AG(C)
+           train the weights of alpha (inside the sandwich, or alone)
+           AG: lambda ((cost(AG(C)) - C) / C_max)^2, and now and then L_valid through the masks of AG(C)
+    shift: every N steps theta moves to bins that still have to learn, found by looking one training step ahead or by
+           the size of each bin's validation gradient
+    select: decode AG at the limit, inherited weights; no search
+
+Drawing each choice uniformly spends nearly all of the training on costs about the mean. As in every strategy here the
+weights learn from train images and what decides from valid ones, the generator's task loss among it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Literal, final
+
+import numpy as np
+import torch
+
+from nasforge.build import Supernet
+from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
+from nasforge.rng import generator
+from nasforge.space import Architecture
+from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
+from nasforge.strategy.architecture_generator import ArchitectureGenerator, additive_fit, decoded
+from nasforge.strategy.bin_distribution import BinDistribution
+from nasforge.strategy.bin_teaching import BinTeacher
+from nasforge.strategy.cost_bins import BinSampler, CategoricalSampler, coverage, make_bins
+from nasforge.strategy.generator_learning import GeneratorTeacher
+from nasforge.strategy.preset import resolve
+from nasforge.strategy.sandwich import sandwich_step
+from nasforge.training import TrainConfig
+from nasforge.training.path_sgd import PathSGD
+from nasforge.training.schedule import warmup_cosine
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """The options that a preset sets; see `ShiftNAS` for what they are."""
+
+    estimator: str = "reward"
+    theta_path: str = "bins"
+    cost_model: str = "true"
+    width: float = 0.0
+    uniform: float = 0.3
+    theta_every: int = 50
+    theta_lr: float = 0.2
+    theta_decay: float = 0.5
+    generator_lr: float = 3e-3
+    generator_every: int = 4
+    task_every: int = 20
+    lam: float = 10.0
+    tries: int = 8
+    fallback: bool = True
+    lr: float = 0.3
+    weight_decay: float = 5e-4
+
+
+PRESETS: Final[Mapping[str, Constants]] = {
+    "quick": Constants(),
+    "paper": Constants(
+        "look_ahead", "cost", "additive", 1e8, 0.1, 100, 1e-3, 0.0, 1e-3, 1, 1, 1.0, 1, False, 0.1, 1e-5
+    ),
+}
+KNOWN: Final = {
+    "estimator": ("reward", "look_ahead", "none"),
+    "theta_path": ("bins", "cost"),
+    "cost_model": ("true", "additive"),
+    "sampler": ("generator", "table", "bins", "layers"),
+    "recipe": ("sandwich", "single"),
+}
+
+
+@final
+@dataclass
+class ShiftNAS(WeightSharing):
+    """A learned distribution over cost bins and a learned generator of architectures of a given cost.
+
+    `preset` sets what follows it down to `weight_decay`; an option given beside it goes before. `quick` is for searches
+    of minutes. `paper` holds what is known of the article, whose code was not released: bins of 0.1 GMACs, theta
+    through the target cost by look-ahead every 100 steps, after a tenth of the training (its 50 epochs), a cost that
+    adds up per choice, Adam 1e-3, task loss in every step; its lambda and the weights' optimiser are guesses.
+
+    Attributes:
+        preset: `quick` or `paper`.
+        estimator: of what theta follows: `look_ahead` (finite differences over a training step), `reward` (each bin's
+            validation gradient, per weight), or `none` (B stays uniform).
+        theta_path: of `look_ahead`, how the train loss depends on theta: `bins` = sum over b of B_b L(AG(C_b)), or
+            `cost` = through the target cost B . centres, the generator and the masks.
+        cost_model: of the generator's loss: `true`, the cost itself, or `additive`, one number for each option.
+        width: of a bin, in the cost's unit; 0 = by `bins`.
+        uniform: share of the training before theta is learned.
+        theta_every: steps between two updates of theta.
+        theta_lr: learning rate of theta: Adam's for `look_ahead`, of plain steps along the reward for `reward`.
+        theta_decay: decay of theta; with it a lasting reward r leads to theta = r / decay, not to ever more.
+        generator_lr: of the generator (Adam).
+        generator_every: steps between two updates of the generator, once B is no longer uniform; 1 before.
+        task_every: steps between two of the generator's updates that see a validation loss; 0 = none.
+        lam: lambda, weight of the cost's squared error over C_max^2.
+        tries: draws of the generator for one target, of which the nearest in cost is trained.
+        fallback: whether a target that all tries miss by more than a bin's width is drawn from a table instead.
+        lr: peak learning rate of the weights (Nesterov 0.9, 5 % of warm-up, cosine).
+        weight_decay: of the weights that a step used.
+        bins: number of bins; 0 = the most up to ten of which none is empty.
+        cost: metric that is binned; without it the first one limited, or the reference cost.
+        sampler: what is trained: `generator`; for comparison `table` (AttentiveNAS: categoricals of each bin), `bins`
+            (uniform within a bin), `layers` (each choice uniform, no bins).
+        recipe: `sandwich`: the drawn ones between biggest and smallest, which the biggest teaches, as for convolutions
+            in the article; `single`: the drawn one alone learns from the labels, the article's plain loop.
+        children: drawn architectures of a sandwich.
+        floor: share of B that stays uniform.
+        memory: of the moving average of the reward.
+        theta_bins: bins looked at in one update of theta, in turn; 0 = all.
+        sign: 1; -1 turns theta's updates round, as a control: mass then goes to bins that have learned already.
+        units: of the generator's LSTM.
+        batch: targets in one update of the generator.
+        temperature: of the Gumbel-softmax gradient.
+        task_images: validation images of the generator's task loss, 0 = the whole batch.
+        label_smoothing: of losses on train labels.
+        finalists: decoded architectures that are rated with inherited weights.
+    """
+
+    preset: Literal["quick", "paper"] = "quick"
+    estimator: str | None = None
+    theta_path: str | None = None
+    cost_model: str | None = None
+    width: float | None = None
+    uniform: float | None = None
+    theta_every: int | None = None
+    theta_lr: float | None = None
+    theta_decay: float | None = None
+    generator_lr: float | None = None
+    generator_every: int | None = None
+    task_every: int | None = None
+    lam: float | None = None
+    tries: int | None = None
+    fallback: bool | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    bins: int = 0
+    cost: str | None = None
+    sampler: str = "generator"
+    recipe: str = "sandwich"
+    children: int = 2
+    floor: float = 0.2
+    memory: float = 0.7
+    theta_bins: int = 0
+    sign: int = 1
+    units: int = 64
+    batch: int = 16
+    temperature: float = 1.0
+    task_images: int = 16
+    label_smoothing: float = 0.0
+    finalists: int = 8
+    retrain: ClassVar[bool] = False
+    _set: Constants = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        self._set = found = resolve(PRESETS, self)
+        for name, known in KNOWN.items():
+            value = getattr(found, name, None) or getattr(self, name)
+            if value not in known:
+                raise UsageError(unknown_name_sentence(f"{name} of shiftnas", str(value), known))
+        if self.bins < 0 or self.bins == 1 or not 0 < found.uniform < 1 or not 0 <= self.floor <= 1:
+            raise UsageError(
+                f"shiftnas was given bins={self.bins}, uniform={found.uniform:g} and floor={self.floor:g}; expected 0 "
+                "or at least 2 bins (one leaves nothing to shift), 0 < uniform < 1 and 0 <= floor <= 1."
+            )
+        counts = (found.theta_every, found.generator_every, found.tries, self.children, self.batch, self.finalists)
+        if min(counts) < 1 or self.sign not in (1, -1):
+            raise UsageError(
+                f"shiftnas was given theta_every, generator_every, tries, children, batch and finalists {counts} and "
+                f"sign={self.sign}; expected at least 1 of each, and sign 1 or -1."
+            )
+
+    def setup(self, problem: Problem) -> None:
+        """Cut the cost into bins; refuse one that has no gradient or no range."""
+        super().setup(problem)
+        space = problem.space
+        limited = [limit.metric for limit in problem.constraints if limit.metric in problem.costs]
+        metric = self.cost or next(iter(limited), problem.reference_cost)
+        if metric not in problem.costs:
+            raise UsageError(unknown_name_sentence("cost", metric, problem.costs))
+        self._cost = cost = problem.costs[metric]
+        found = coverage(space, cost, generator(0, "coverage"))
+        try:
+            self._bins = make_bins(space, cost, found, self.bins or None, self._set.width or None)
+        except IncompatibleError as error:
+            raise IncompatibleError(f"strategy 'shiftnas' cannot search space '{space.name}': {error}") from error
+        if not cost.tables:
+            raise IncompatibleError(
+                f"strategy 'shiftnas' cannot search space '{space.name}': its cost '{metric}' is no sum of tables, so "
+                "the generator gets no gradient; take another cost or another strategy."
+            )
+        self._fitted = cost if self._set.cost_model == "true" else additive_fit(space, cost, found.rows)
+        self._within = BinSampler(space, cost, self._bins, found)
+        self._table = CategoricalSampler(space, cost, self._within)
+
+    def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
+        """Return the supernet, the generator and the distribution over bins."""
+        self._ends = problem.space.largest(), problem.space.smallest()
+        self._net = Supernet(problem.space, seed)
+        self._generator = ArchitectureGenerator(problem.space, self.units, generator(seed, "generator"))
+        self._distribution = BinDistribution(self._bins.number, self.floor, self.memory)
+        self._guide = GeneratorTeacher(
+            self._generator, self._net, self._fitted, self._bins, self._set.lam, self.temperature
+        )
+        self._teacher = BinTeacher(self._net, self._distribution, self._child)
+        return {"supernet": self._net, "generator": self._generator, "bins": self._distribution}
+
+    def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return SGD for the weights that were used, Adam for the generator, and theta's own."""
+        found = self._set
+        theta: torch.optim.Optimizer
+        if found.estimator == "look_ahead":
+            theta = torch.optim.Adam(modules["bins"].parameters(), found.theta_lr, weight_decay=found.theta_decay)
+        else:
+            theta = torch.optim.SGD(modules["bins"].parameters(), found.theta_lr, weight_decay=found.theta_decay)
+        config = TrainConfig(lr=found.lr, weight_decay=found.weight_decay)
+        made: dict[str, torch.optim.Optimizer] = {"weights": PathSGD(self._net, config)}
+        if self.sampler == "generator":
+            made["generator"] = torch.optim.Adam(modules["generator"].parameters(), found.generator_lr)
+        return made if found.estimator == "none" else made | {"theta": theta}
+
+    def phases(self) -> list[Phase]:
+        """Return the part with uniform bins and the part in which theta is learned."""
+        return [Phase("uniform", self._set.uniform), Phase("shift", 1.0 - self._set.uniform)]
+
+    def step(self, context: Context) -> dict[str, float]:
+        """Train the weights of drawn architectures, then the generator, then theta, as far as it is their turn."""
+        figures = self._train_weights(context)
+        if self.sampler == "generator" and (
+            context.phase.name == "uniform" or context.phase_step % self._set.generator_every == 0
+        ):
+            figures |= self._train_generator(context)
+        turn = context.phase.name == "shift" and context.phase_step % self._set.theta_every == 0
+        if turn and self._set.estimator != "none":
+            figures |= self._train_theta(context)
+        return figures
+
+    # Weights
+
+    def _train_weights(self, context: Context) -> dict[str, float]:
+        numbers = [self._bin(context) for _ in range(self.children if self.recipe == "sandwich" else 1)]
+        children = [self._child(number, context.rng) for number in numbers]
+        rate = warmup_cosine(self._progress(context), 0.05)
+        inside = {"in_bin": float(np.mean(self._bins.index([self._cost(child) for child in children]) == numbers))}
+        if self.recipe == "sandwich":
+            biggest, smallest = self._ends
+            smoothing = self.label_smoothing
+            found = sandwich_step(context, self._net, biggest, [*children, smallest], smoothing=smoothing, rate=rate)
+            return found.figures() | inside
+        images, targets = context.train_batch()
+        with self._net.recording():
+            loss = context.loss(self._net(images, children[0]), targets, self.label_smoothing)
+            context.backward(loss)
+        context.update("weights", rate)
+        return {"loss": float(loss.detach())} | inside
+
+    def _progress(self, context: Context) -> float:
+        share = self._set.uniform
+        return context.progress * share if context.phase.name == "uniform" else share + context.progress * (1.0 - share)
+
+    def _bin(self, context: Context) -> int:
+        if context.phase.name == "uniform":
+            return int(context.rng.integers(self._bins.number))
+        return self._distribution.draw(context.rng)
+
+    def _child(self, number: int, rng: np.random.Generator) -> Architecture:
+        """Return an architecture of a bin (for `layers`, of any)."""
+        if self.sampler == "layers":
+            return self.problem.space.sample(rng)
+        if self.sampler == "generator":
+            return self._generated(number, rng)
+        drawn: Architecture = (self._table if self.sampler == "table" else self._within).sample(number, rng)
+        return drawn
+
+    def _generated(self, number: int, rng: np.random.Generator) -> Architecture:
+        """Return what AG makes of a target within the bin: the nearest of a few."""
+        target = float(self._bins.centres[number]) + self._bins.width * (rng.random() - 0.5)
+        drawn = decoded(self._generator, [self._aim(target)] * self._set.tries, rng)
+        nearest = min(drawn, key=lambda each: abs(self._cost(each) - target))
+        if self._set.fallback and abs(self._cost(nearest) - target) > self._bins.width:
+            return self._within.sample(number, rng)
+        return nearest
+
+    def _aim(self, target: float) -> float:
+        return (target - self._bins.least) / (self._bins.most - self._bins.least)
+
+    # The generator
+
+    def _train_generator(self, context: Context) -> dict[str, float]:
+        found, rng = self._set, context.rng
+        aims = [(self._bin(context) + float(rng.random())) / self._bins.number for _ in range(self.batch)]
+        batch = None
+        if found.task_every and context.step % found.task_every == 0:
+            batch = Batch(*(part[: self.task_images or None] for part in context.valid_batch()))
+        loss, figures = self._guide.loss(context, aims, batch)
+        context.backward(loss)
+        context.update("generator")
+        return figures
+
+    # The distribution over bins
+
+    def _train_theta(self, context: Context) -> dict[str, float]:
+        numbers = self._distribution.next_bins(self.theta_bins or self._bins.number)
+        if self._set.estimator == "reward":
+            passes = self._teacher.measure(context, numbers)
+        else:
+            through = self._guide.through_cost(context, self._distribution) if self._set.theta_path == "cost" else None
+            passes = self._teacher.look_ahead(context, numbers, self._set.lr, through)
+        gradient = self._distribution.theta.grad
+        assert gradient is not None
+        gradient.mul_(self.sign)
+        context.update("theta")
+        return {"bin_entropy": self._distribution.entropy(), "theta_passes": float(passes)}
+
+    # Selection
+
+    def derive(self) -> list[Architecture]:
+        """Return architectures decoded at the limit, nearest to it first; without a limit, at the greatest cost."""
+        problem, cost, rng = self.problem, self._cost, generator(0, "decode")
+        bounds = [limit.bound for limit in problem.constraints if limit.metric == cost.metric]
+        limit = min([*bounds, self._bins.most])
+        aims = np.clip(self._aim(limit) - np.linspace(0.0, 0.1, 8 * self.finalists), 0.0, 1.0).tolist()
+        drawn = [decoded(self._generator, aims[:1], rng, noise=0.0)[0], *decoded(self._generator, aims, rng)]
+        kept = sorted(
+            {each for each in drawn if problem.feasible(each)}, key=lambda each: (-cost(each), each.decisions)
+        )
+        return kept[: self.finalists] or [problem.sample(rng)]
