@@ -51,9 +51,10 @@ class Constants:
     theta_lr: float = 0.2
     theta_decay: float = 0.5
     generator_lr: float = 3e-3
-    generator_every: int = 4
+    generator_every: int = 2
     task_every: int = 20
     lam: float = 10.0
+    bonus: float = 0.02
     tries: int = 8
     fallback: bool = True
     lr: float = 0.3
@@ -63,7 +64,7 @@ class Constants:
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants(
-        "look_ahead", "cost", "additive", 1e8, 0.1, 100, 1e-3, 0.0, 1e-3, 1, 1, 1.0, 1, False, 0.1, 1e-5
+        "look_ahead", "cost", "additive", 1e8, 0.1, 100, 1e-3, 0.0, 1e-3, 1, 1, 1.0, 0.0, 1, False, 0.1, 1e-5
     ),
 }
 XI_FLOOR: Final = 0.01
@@ -102,6 +103,8 @@ class ShiftNAS(WeightSharing):
         generator_every: steps between two updates of the generator, once B is no longer uniform; 1 before.
         task_every: steps between two of the generator's updates that see a validation loss; 0 = none.
         lam: lambda, weight of the cost's squared error over C_max^2.
+        bonus: weight of the entropy of the generator's decisions; without it few architectures of each cost are
+            trained, and the others of that cost inherit weights that never met.
         tries: draws of the generator for one target, of which the nearest in cost is trained.
         fallback: whether a target that all tries miss by more than a bin's width is drawn from a table instead.
         lr: peak learning rate of the weights (Nesterov 0.9, 5 % of warm-up, cosine).
@@ -138,6 +141,7 @@ class ShiftNAS(WeightSharing):
     generator_every: int | None = None
     task_every: int | None = None
     lam: float | None = None
+    bonus: float | None = None
     tries: int | None = None
     fallback: bool | None = None
     lr: float | None = None
@@ -209,7 +213,13 @@ class ShiftNAS(WeightSharing):
         self._generator = ArchitectureGenerator(problem.space, self.units, generator(seed, "generator"))
         self._distribution = BinDistribution(self._bins.number, self.floor, self.memory)
         self._guide = GeneratorTeacher(
-            self._generator, self._net, self._fitted, self._bins, self._set.lam, self.temperature
+            self._generator,
+            self._net,
+            self._fitted,
+            self._bins,
+            self._set.lam,
+            self._set.bonus,
+            self.temperature,
         )
         self._teacher = BinTeacher(self._net, self._distribution, self._child)
         return {"supernet": self._net, "generator": self._generator, "bins": self._distribution}

@@ -17,7 +17,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,18 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from claims.bignas_children import CALIBRATION_IMAGES, SKELETON, space_for
 from claims.parts import BATCH, interval, part, result_name, source_of, train_shared
+from nasforge_spaces.mbconv_elastic import SMALL, Skeleton
 from record import record
 
 from nasforge import registry
 from nasforge.build import Supernet
 from nasforge.evaluate.shared import SharedEvaluator
+from nasforge.ops import Conv, GlobalPool, Linear, MBConv
 from nasforge.rng import generator
 from nasforge.run.batches import BatchStream
 from nasforge.run.shared_training import StepContext
 from nasforge.run.team import Alone
-from nasforge.space import Architecture
+from nasforge.space import Architecture, Input, SearchSpace, one_of
 from nasforge.strategy import Phase, Problem
 from nasforge.strategy.architecture_generator import ArchitectureGenerator, decoded
 from nasforge.strategy.bin_distribution import BinDistribution
@@ -50,6 +53,8 @@ from nasforge.training.processor import prepare_processor
 from nasforge.training.schedule import warmup_cosine
 
 DATA = "fractals"
+LONG = replace(SMALL, resolutions=(1.0,))
+Declare = Callable[[Any, Skeleton], SearchSpace]
 NUMBER = 10
 JUDGED = {"lowest": 0, "middle": 4, "highest": 9}
 EACH = 4
@@ -63,16 +68,28 @@ ARMS: dict[str, dict[str, Any]] = {
     "shiftnas": {"sampler": "generator", "estimator": "reward"},
 }
 EASY = "digits"
-STARVING = 3
+LR_EASY = 0.1
+STARVING = 4
 XI = 0.1
-STARVED = {"lowest": 0, "middle": 1, "highest": 2}
+STARVED = {"lowest": 0, "highest": 3}
 ESTIMATORS = ("reward", "look_ahead")
 TRIES = 8
 
 
-def setting(seed: int, data: str = DATA, number: int = NUMBER) -> tuple[Any, Problem, Any, BinSampler]:
+def separate(source: Any, skeleton: Skeleton) -> SearchSpace:
+    """Return a space of one decision, of four blocks that share no weights, each the only one of its bin."""
+    x = Conv(16, 3)(Input(*source.input_shape), name="stem")
+    blocks = [MBConv(16, 3, expansion)(x, name=f"e{expansion}") for expansion in (1, 2, 3, 4)]
+    x = one_of(blocks, name="block", labels=("1", "2", "3", "4"))
+    logits = Linear(len(source.classes))(GlobalPool()(x, name="pool"), name="classifier")
+    return SearchSpace({"logits": logits}, name="separate")
+
+
+def setting(
+    seed: int, data: str = DATA, number: int = NUMBER, declare: Declare = space_for, skeleton: Skeleton = LONG
+) -> tuple[Any, Problem, Any, BinSampler]:
     source = source_of(data, seed)
-    space = space_for(source, SKELETON)
+    space = declare(source, skeleton)
     problem = Problem(space, costs={metric: space.cost(metric) for metric in ("params", "macs")})
     found = coverage(space, problem.costs["macs"], generator(0, "coverage"))
     bins = make_bins(space, problem.costs["macs"], found, number)
@@ -191,9 +208,14 @@ class Steps:
         )
 
 
-def starve(seed: int, starved: int | None, steps: int, updates: int, lr: float) -> dict[str, dict[str, list[float]]]:
+SPACES: dict[str, Declare] = {"own": separate, "shared": space_for}
+
+
+def starve(
+    weights: str, seed: int, starved: int | None, steps: int, updates: int, lr: float
+) -> dict[str, dict[str, list[float]]]:
     """Train all bins but one, then return B after updates of theta: by estimator and sign."""
-    source, problem, _bins, sampler = setting(seed, EASY, STARVING)
+    source, problem, _bins, sampler = setting(seed, EASY, STARVING, SPACES[weights], SKELETON)
     net = Supernet(problem.space, seed)
     net.train().to(memory_format=torch.channels_last)
     given = Steps(problem, source, net, lr, seed)
@@ -270,18 +292,19 @@ def table_b(found: Sequence[dict[str, Any]], given: Any) -> None:
     record(result_name("shiftnas_generator", DATA, quick=given.quick), header, rows, {"runs": runs})
 
 
-def table_c(found: Sequence[dict[str, Any]], seeds: Sequence[int], given: Any) -> None:
+def table_c(found: dict[str, list[dict[str, Any]]], seeds: Sequence[int], given: Any) -> None:
     rows: list[list[Any]] = []
-    for estimator in ESTIMATORS:
-        for sign in ("1", "-1"):
-            for name, number in STARVED.items():
-                own = np.asarray([run[name][estimator][sign][number] for run in found])
-                control = np.asarray([run["control"][estimator][sign][number] for run in found])
-                gain = interval((own - control).tolist())
-                rows.append([estimator, sign, name, float(control.mean()), float(own.mean()), *gain])
-    header = ["estimator", "sign", "starved", "B, control", "B, starved", "difference", "95 % from", "to"]
+    for weights, runs in found.items():
+        for estimator in ESTIMATORS:
+            for sign in ("1", "-1"):
+                for name, number in STARVED.items():
+                    own = np.asarray([run[name][estimator][sign][number] for run in runs])
+                    control = np.asarray([run["control"][estimator][sign][number] for run in runs])
+                    gain = interval((own - control).tolist())
+                    rows.append([weights, estimator, sign, name, float(control.mean()), float(own.mean()), *gain])
+    header = ["weights of bins", "estimator", "sign", "starved", "B, control", "B, starved", "difference", "95 % from"]
     details = {"runs": found, "seeds": list(seeds), "uniform": 1.0 / STARVING, "data": EASY}
-    record(result_name("shiftnas_starved", EASY, quick=given.quick), header, rows, details)
+    record(result_name("shiftnas_starved", EASY, quick=given.quick), [*header, "to"], rows, details)
 
 
 def main() -> None:
@@ -299,7 +322,15 @@ def main() -> None:
         {
             arm: part(
                 "shiftnas-arm",
-                {"arm": arm, "seed": seed, "steps": steps, "lr": given.lr, "each": each, "options": ARMS[arm]},
+                {
+                    "arm": arm,
+                    "seed": seed,
+                    "steps": steps,
+                    "lr": given.lr,
+                    "each": each,
+                    "space": repr(LONG),
+                    "options": ARMS[arm],
+                },
                 lambda arm=arm, seed=seed: train_arm(arm, seed, steps, given.lr, each),
             )
             for arm in ARMS
@@ -312,17 +343,29 @@ def main() -> None:
         table_b(trained, given)
     if "C" in given.parts:
         cases: dict[str, int | None] = {**STARVED, "control": None}
-        starved = [
-            {
-                name: part(
-                    "shiftnas-starved",
-                    {"starved": name, "seed": seed, "steps": starving, "updates": updates, "lr": given.lr},
-                    lambda number=number, seed=seed: starve(seed, number, starving, updates, given.lr),
-                )
-                for name, number in cases.items()
-            }
-            for seed in seeds
-        ]
+        starved = {
+            weights: [
+                {
+                    name: part(
+                        "shiftnas-starved",
+                        {
+                            "weights": weights,
+                            "starved": name,
+                            "seed": seed,
+                            "steps": starving,
+                            "updates": updates,
+                            "lr": LR_EASY,
+                        },
+                        lambda weights=weights, number=number, seed=seed: starve(
+                            weights, seed, number, starving, updates, LR_EASY
+                        ),
+                    )
+                    for name, number in cases.items()
+                }
+                for seed in seeds
+            ]
+            for weights in SPACES
+        }
         table_c(starved, seeds, given)
 
 

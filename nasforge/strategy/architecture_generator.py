@@ -35,11 +35,13 @@ class Drawn:
         architectures: one for each target.
         shares: for every choice with more than one option, by index, one-hot rows (batch, options) with a soft
             gradient.
+        entropy: mean over rows and asked choices, relative to that of equally likely options, 0..1, a scalar.
         rest: the first option left to each choice, which stands where there is no share.
     """
 
     architectures: tuple[Architecture, ...]
     shares: dict[int, Tensor]
+    entropy: Tensor
     rest: tuple[int, ...]
 
     def named(self, space: SearchSpace, row: int) -> dict[str, Tensor]:
@@ -97,20 +99,23 @@ class ArchitectureGenerator(nn.Module):
         gumbel = torch.from_numpy(-noise * np.log(-np.log(uniform))).to(self.bias)
         rows = np.tile(self._fixed, (batch, 1))
         shares: dict[int, Tensor] = {}
+        entropies: list[Tensor] = []
         for choice, own in self._own.items():
             hidden, cell = self.cell(torch.cat([previous, aim], 1), (hidden, cell))
-            logits = functional.linear(hidden, self.head[own], self.bias[own]) + gumbel[:, own]
+            logits = functional.linear(hidden, self.head[own], self.bias[own])
             if choice in self._bound:
                 logits = logits.masked_fill(
                     torch.from_numpy(~self._possible(choice, rows)).to(logits.device), -math.inf
                 )
-            share = straight_through(logits, temperature)
+            share = straight_through(logits + gumbel[:, own], temperature)
             active = self._active(choice, rows)
             if not active.all():
                 share = torch.where(torch.from_numpy(active).to(share.device)[:, None], share, _first(share))
             rows[:, choice] = np.where(active, share.detach().argmax(1).cpu().numpy(), -1)
+            entropies.append(_entropies(logits)[torch.from_numpy(active).to(logits.device)])
             previous, shares[choice] = share @ self.embedding[own], share
-        return Drawn(tuple(self._architecture(row) for row in rows), shares, tuple(self._fixed.tolist()))
+        entropy = torch.cat(entropies).mean()
+        return Drawn(tuple(self._architecture(row) for row in rows), shares, entropy, tuple(self._fixed.tolist()))
 
     def _possible(self, choice: int, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Return which options restriction and the earlier choice leave each row, (batch, options)."""
@@ -151,6 +156,13 @@ def prefix_masks(share: Tensor) -> Tensor:
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
     return share @ torch.tril(torch.ones(share.shape[1], share.shape[1], dtype=share.dtype, device=share.device))
+
+
+def _entropies(logits: Tensor) -> Tensor:
+    """Return the entropy of each row of logits over the largest there can be, (batch,); forbidden options count not."""
+    logs = torch.log_softmax(logits, 1).clamp(min=-60.0)
+    found: Tensor = -(logs.exp() * logs).sum(1) / math.log(logits.shape[1])
+    return found
 
 
 def _first(share: Tensor) -> Tensor:

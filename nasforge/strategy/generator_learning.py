@@ -105,6 +105,7 @@ class GeneratorTeacher:
         cost: additive over tables; the one that the generator is taught, which may approximate another.
         bins: the range of targets.
         lam: lambda, weight of L_RC.
+        bonus: weight of the entropy of decisions, which keeps architectures of one cost apart.
         temperature: of the Gumbel-softmax gradient.
     """
 
@@ -115,16 +116,18 @@ class GeneratorTeacher:
         cost: Cost,
         bins: CostBins,
         lam: float,
+        bonus: float,
         temperature: float,
     ) -> None:
         """Take the parts."""
         self._net, self._cost, self._bins, self._lam, self._temperature = net, cost, bins, lam, temperature
+        self._bonus = bonus
         self._masked = MaskedTask(supernet)
 
     def loss(
         self, context: Context, aims: Sequence[float], batch: Batch | None = None
     ) -> tuple[Tensor, dict[str, float]]:
-        """Return lambda L_RC of normalised targets, with L_task of the first one where there is a batch; and figures.
+        """Return lambda L_RC - bonus of normalised targets, + L_task of the first where there is a batch; and figures.
 
         Args:
             context: of the step.
@@ -134,11 +137,12 @@ class GeneratorTeacher:
         targets = torch.tensor(aims, dtype=self._net.bias.dtype, device=self._net.bias.device)
         drawn = self._net(targets, context.rng, self._temperature)
         error = cost_error(self._cost, self._bins, drawn, targets)
-        figures = {"cost_error": float(error.detach()) ** 0.5}
+        figures = {"cost_error": float(error.detach()) ** 0.5, "generator_entropy": float(drawn.entropy.detach())}
+        loss = self._lam * error - self._bonus * drawn.entropy
         if batch is None:
-            return self._lam * error, figures
+            return loss, figures
         task = self._task(context, drawn, batch)
-        return self._lam * error + task, figures | {"task_loss": float(task.detach())}
+        return loss + task, figures | {"task_loss": float(task.detach())}
 
     def through_cost(self, context: Context, distribution: BinDistribution) -> ThroughCost:
         """Return L_train of (batch, bin, seed), with its gradient in theta: B . centres -> target -> masks -> loss."""
