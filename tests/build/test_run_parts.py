@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -5,7 +6,8 @@ from nasforge.build import Supernet, extract
 from nasforge.errors import UsageError
 from nasforge.ops import Add, Conv, GlobalPool, Linear, Zero
 from nasforge.space import Input, SearchSpace, boundary, choice, one_of, repeat
-from nasforge.testing.spaces import scrambled
+from nasforge.testing.small_spaces import ensemble_space
+from nasforge.testing.spaces import assert_close, scrambled
 
 
 def images(count=3):
@@ -117,3 +119,29 @@ def test_several_outputs_and_inputs_come_and_go_by_name():
     for wrong in (images(), {"left": images()}):
         with pytest.raises(UsageError, match=r"expected the inputs \['left', 'right'\]"):
             supernet(wrong, architecture)
+
+
+def test_the_value_behind_a_boundary_belongs_to_the_same_pass():
+    """It equals a run up to there, and a hook of it changes the gradients of what comes before alone."""
+    space = ensemble_space(3, 2)
+    architecture = space.restrict({"split": ["2"]}).sample(np.random.default_rng(0))
+    net = scrambled(Supernet(space)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    outputs, value = net.with_boundary(x, architecture, "shared2")
+    assert torch.equal(outputs, net(x, architecture))
+    assert torch.equal(value, net.run(x, architecture, stop="shared2"))
+    gradients = []
+    for factor in (1.0, 3.0):
+        net.zero_grad()
+        outputs, value = net.with_boundary(x, architecture, "shared2")
+        value.register_hook(lambda gradient, factor=factor: factor * gradient)
+        outputs.sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None})
+    plain, tripled = gradients
+    for name, gradient in plain.items():
+        expected = 1.0 if "layer3" in name or "classifier" in name else 3.0
+        assert_close(tripled[name], expected * gradient, 1e-4)
+    with pytest.raises(UsageError, match="boundary 'shared9' is unknown"):
+        net.with_boundary(x, architecture, "shared9")
+    with pytest.raises(UsageError, match="cut off in this architecture"):
+        net.with_boundary(x, architecture, "shared3")
