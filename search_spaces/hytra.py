@@ -11,45 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Final, final
 
 from nasforge.errors import SpaceError, unknown_name_sentence
-from nasforge.ops import (
-    Activation,
-    Add,
-    BatchNorm,
-    Conv,
-    Conv2d,
-    GlobalPool,
-    Linear,
-    Patches,
-    Pool,
-    PositionEncoding,
-    SelfAttention,
-    SqueezeExcite,
-)
+from nasforge.ops import Conv, GlobalPool, HybridBlock, Linear, Pool, ScaleEntry
+from nasforge.ops.hybrid import BOTTLENECK, SHORTCUTS
 from nasforge.space import (
     Architecture,
-    Body,
     Choice,
     Input,
     Node,
-    Operator,
     SearchSpace,
     boundary,
     linked,
     one_of,
 )
 
-BOTTLENECK: Final = 4
 ATTENTION_SCALES: Final = 2
 """How many scales, from the coarsest, offer attention."""
 START: Final = ("any", "stem")
 """At which scale the first layer may be: any, or that of the stem and one coarser as BossNAS trains its first block."""
 HALVINGS: Final = ("one", "jumps")
 """Between neighbours at most one halving, or any number."""
-SHORTCUTS: Final = ("conv", "pool")
-"""What halves the shortcut: a 3x3 convolution with normalisation and activation, or a pool, 1x1 and normalisation."""
 SMALL_FROM: Final = 32
 FULL_FROM: Final = 96
 
@@ -84,94 +67,6 @@ PRESETS: Final = {"full": FULL, "small": SMALL, "tiny": TINY}
 
 
 @final
-@dataclass(frozen=True)
-class HytraBlock(Operator):
-    """A residual bottleneck at its own scale, around a 3x3 convolution or attention (ResConv, ResAtt).
-
-    What arrives decides how it is entered, each way with weights of its own: `out` channels by a 1x1 convolution beside
-    an identity, the first layer's `out / 4` channels beside a projection, and fewer channels of a finer scale by a
-    convolution and a position encoding that halves, beside a shortcut that halves too. All else is shared.
-
-    Attributes:
-        out: channels of the scale.
-        size: height and width of the scale's map.
-        kind: `att` or `conv`.
-        dim: of an attention head.
-        act: activation, also behind the sum.
-        se: ratio of a squeeze-excite behind the 3x3 convolution, 0 for none.
-        shortcut: see `SHORTCUTS`.
-    """
-
-    out: Any
-    size: Any
-    kind: str
-    dim: int = 64
-    act: str = "relu"
-    se: float = 0.0
-    shortcut: str = "conv"
-
-    def expand(self, body: Body) -> int:
-        """Expand to entry, operation, restoration, sum."""
-        hidden = self.out // BOTTLENECK
-        x, shortcut = self._entry(body, hidden)
-        x = body.add("act1", Activation(self.act), body.add("bn1", BatchNorm(), x))
-        if self.kind == "att":
-            x = body.add("att", SelfAttention(hidden // self.dim, self.dim), x)
-        else:
-            x = body.add("conv", Conv2d(hidden, 3), x)
-        x = body.add("act2", Activation(self.act), body.add("bn2", BatchNorm(), x))
-        if self.se and self.kind == "conv":
-            x = body.add("se", SqueezeExcite(self.se), x)
-        x = body.add("restore", Conv2d(self.out, 1), x)
-        x = body.add("restore_bn", BatchNorm(zero_init=True), x)
-        return body.add("out", Activation(self.act), body.add("sum", Add(), x, shortcut))
-
-    def _entry(self, body: Body, hidden: int) -> tuple[int, int]:
-        """Return what the operation reads, before its normalisation, and the shortcut."""
-        arrived = body.type(-1)
-        stride, rest = divmod(arrived.spatial[0], self.size[0])
-        if rest or arrived.spatial != (stride * self.size[0], stride * self.size[1]) or arrived.channels > self.out:
-            raise SpaceError(f"a block of {self.out} channels at {self.size[0]}x{self.size[1]} was given {arrived}")
-        if arrived.channels == self.out or (stride == 1 and arrived.channels == hidden):
-            x = body.add("peg", PositionEncoding(), body.add("reduce", Conv2d(hidden, 1), -1))
-            if arrived.channels == self.out:
-                return x, -1
-            return x, body.add("entry", Conv(self.out, 1, act=self.act), -1)
-        return self._down(body, hidden, stride)
-
-    def _down(self, body: Body, hidden: int, stride: int) -> tuple[int, int]:
-        """Enter from a finer scale; one that is several halvings away is pooled until it is one."""
-        name, x = f"down{(self.out // body.type(-1).channels).bit_length() - 1}", -1
-        if stride > 2:
-            x, stride = body.add(f"{name}.pool", Pool("avg", stride // 2, stride // 2), x), 2
-        inner = body.add(f"{name}.reduce", Conv2d(hidden, 1), x)
-        inner = body.add(f"{name}.peg", PositionEncoding(stride=stride), inner)
-        if self.shortcut == "conv":
-            return inner, body.add(f"{name}.shortcut", Conv(self.out, 3, stride, act=self.act), x)
-        if stride > 1:
-            x = body.add(f"{name}.shortcut_pool", Pool("avg", stride, stride), x)
-        return inner, body.add(f"{name}.shortcut", Conv(self.out, 1, act="none"), x)
-
-    def label(self) -> str:
-        """Return e.g. `ResAtt 14x14`."""
-        return f"{'ResAtt' if self.kind == 'att' else 'ResConv'} {self.size[0]}x{self.size[1]}"
-
-
-@final
-@dataclass(frozen=True)
-class Entry(Operator):
-    """Bring the stem's map to a scale: depthwise windows side by side, 1x1 convolution, normalisation."""
-
-    out: Any
-    size: Any
-
-    def expand(self, body: Body) -> int:
-        """Expand to patches, conv, bn."""
-        x = body.add("patches", Patches(body.type(-1).spatial[0] // self.size[0]), -1)
-        return body.add("bn", BatchNorm(), body.add("conv", Conv2d(self.out, 1), x))
-
-
-@final
 @dataclass(frozen=True, slots=True)
 class Fabric:
     """The candidates: what a layer is at each option."""
@@ -187,8 +82,8 @@ class Fabric:
         candidates = []
         for (scale, kind), label in zip(by.options, by.labels, strict=True):
             out, size = self.skeleton.channels[-1 - scale], self.sizes[-1 - scale]
-            block = HytraBlock(out, size, kind, self.skeleton.dim, self.act, self.se, self.shortcut)
-            source = Entry(out // BOTTLENECK, size)(x, name=f"{name}.{label}.entry") if first else x
+            block = HybridBlock(out, size, kind, self.skeleton.dim, self.act, self.se, self.shortcut)
+            source = ScaleEntry(out // BOTTLENECK, size)(x, name=f"{name}.{label}.entry") if first else x
             candidates.append(block(source, name=f"{name}.{label}"))
         return one_of(candidates, by=by)
 
@@ -260,7 +155,7 @@ def hytra(
         scales: how many scales, from the coarsest, each block is given, as BossNAS's supernet is built; all without.
         act: activation; `swish` in the retrained networks.
         se: ratio of the squeeze-excite in convolutional layers; 0 in the search.
-        shortcut: see `SHORTCUTS`; `pool` in the retrained networks.
+        shortcut: see `nasforge.ops.hybrid`; `pool` in the retrained networks.
         last_stride: of the coarsest scale; with 1 it only doubles the channels.
 
     Raises:

@@ -5,6 +5,7 @@ from nasforge.ops.combine import Add, Concat, Identity, Keep, Multiply, Residual
 from nasforge.ops.conv import Activation, BatchNorm, Conv, Conv2d, LayerNorm, divisible
 from nasforge.ops.drop_path import DropPath, drop_chance
 from nasforge.ops.fit import Fit, FittedPool
+from nasforge.ops.hybrid import HybridBlock, ScaleEntry
 from nasforge.ops.linear import Linear
 from nasforge.ops.mbconv import MBConv, SqueezeExcite
 from nasforge.ops.patch import Patches
@@ -31,6 +32,7 @@ __all__ = [
     "Fit",
     "FittedPool",
     "GlobalPool",
+    "HybridBlock",
     "Identity",
     "Keep",
     "LayerNorm",
@@ -44,6 +46,7 @@ __all__ = [
     "RectConv",
     "Residual",
     "Resize",
+    "ScaleEntry",
     "SelfAttention",
     "SeparableConv",
     "Shift",

@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nasforge_spaces.hytra import ARCHITECTURES, FULL, SMALL, HytraBlock, Skeleton, hytra, label, options, paths
+from nasforge_spaces.hytra import ARCHITECTURES, FULL, SMALL, Skeleton, hytra, label, options, paths
 from torch.nn import functional
 
 from nasforge.build import Supernet, build_network, extract
 from nasforge.errors import SpaceError, UsageError
-from nasforge.ops import Conv2d
+from nasforge.ops import Conv2d, HybridBlock
 from nasforge.rng import generator
 from nasforge.space import TensorType
 from nasforge.space.lower import alone
@@ -94,7 +94,7 @@ def test_scales_only_get_coarser_and_every_layer_is_at_its_own(seed):
     architecture = space.mutate(space.sample(np.random.default_rng(seed)), np.random.default_rng(seed))
     scales = scales_of(space, architecture)
     assert all(0 <= before - after <= 1 for before, after in itertools.pairwise(scales))
-    blocks = [node for node in space.lower(architecture).nodes if isinstance(node.op, HytraBlock)]
+    blocks = [node for node in space.lower(architecture).nodes if isinstance(node.op, HybridBlock)]
     shapes = {3: (256, 16, 16), 2: (512, 8, 8), 1: (1024, 4, 4), 0: (2048, 2, 2)}
     assert [node.output_type.shape for node in blocks] == [shapes[scale] for scale in scales]
 
@@ -180,13 +180,13 @@ def test_the_first_layer_enters_by_patches_of_its_scale():
 def test_blocks_start_as_their_shortcuts():
     types = (TensorType((32, 4, 4)),)
     for kind in ("att", "conv"):
-        network = build_network(alone(HytraBlock(32, (4, 4), kind, dim=8), types), seed=0).eval()
+        network = build_network(alone(HybridBlock(32, (4, 4), kind, dim=8), types), seed=0).eval()
         x = torch.randn(2, 32, 4, 4)
         assert torch.equal(network(x), functional.relu(x))
 
 
 def test_a_jump_over_scales_is_pooled_to_one_halving():
-    op = HytraBlock(64, (2, 2), "conv", dim=8)
+    op = HybridBlock(64, (2, 2), "conv", dim=8)
     network = build_network(alone(op, (TensorType((16, 8, 8)),)), seed=0)
     assert network(torch.zeros(2, 16, 8, 8)).shape == (2, 64, 2, 2)
     assert {key.split("/")[0] for key in network.layers if "down" in key} == {"block:down2"}
@@ -299,7 +299,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(options_, sentence):
 
 
 def test_a_block_refuses_a_coarser_or_crooked_map():
-    op = HytraBlock(32, (4, 4), "conv", dim=8)
+    op = HybridBlock(32, (4, 4), "conv", dim=8)
     for shape in ((64, 2, 2), (16, 8, 4), (64, 8, 8)):
         with pytest.raises(SpaceError, match="a block of 32 channels at 4x4 was given"):
             op.shape((TensorType(shape),))
