@@ -61,15 +61,15 @@ class Constants:
     """The options that a preset sets; see `BossNAS` for what they are."""
 
     optimiser: str = "sgd"
-    lr: float = 0.05
+    lr: float = 0.1
     weight_decay: float = 5e-4
     warmup: float = 0.1
-    hidden: int = 256
-    outputs: int = 64
+    hidden: int = 512
+    outputs: int = 128
     lift: int = 64
     pairs: str = "one"
     views: str = "small"
-    momentum: float = 0.97
+    momentum: float = 0.99
     accumulate: int = 1
     images: int = 256
     calibration: int = 128

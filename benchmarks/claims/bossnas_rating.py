@@ -31,6 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from claims import bossnas_truth as truth
 from claims.parts import interval, part, train_shared
+from nasforge_strategies.bossnas import PRESETS
 from record import record
 
 from nasforge import registry
@@ -128,7 +129,7 @@ def arms(seed: int, steps: int, lr: float, spos_lr: float) -> dict[str, list[flo
     }
     found = {}
     for name, (count, options, make, columns) in made.items():
-        settings = {"arm": name, "seed": seed, "steps": count, **options}
+        settings = {"arm": name, "seed": seed, "steps": count, **options, "constants": repr(PRESETS["quick"])}
         kept = part("bossnas-rating", json.loads(json.dumps(settings)), lambda make=make, count=count: make(count))
         sys.stderr.write(f"{name}, seed {seed}: spread {kept.get('spread')}\n")
         found |= {arm: kept["ratings"][column] for arm, column in columns.items()}
@@ -151,7 +152,7 @@ def figures(found: Sequence[Ranking]) -> list[Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--lr", type=float, default=0.05)
+    parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--spos-lr", type=float, default=0.2)
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     parser.add_argument("--quick", action="store_true")
