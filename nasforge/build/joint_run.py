@@ -38,7 +38,8 @@ class JointRun:
             again. What the step in hand reads and gives comes on top.
 
     Attributes:
-        peak_bytes: most that was kept at a time.
+        kept_bytes: most that was kept from one step to the next.
+        peak_bytes: most that was there at a time, the step in hand included.
         computed: how many computations were carried out, those made again among them.
 
     Raises:
@@ -52,7 +53,7 @@ class JointRun:
         self._units = make_units(self._graph)
         self._norms = Norms()
         self._values: dict[int, Tensor] = {}
-        self._bytes = self.peak_bytes = self.computed = self._macs = 0
+        self._bytes = self.peak_bytes = self.kept_bytes = self.computed = self._macs = 0
         self._schedule()
 
     def _schedule(self) -> None:
@@ -134,6 +135,7 @@ class JointRun:
             self._drop(unit.reads[0])
         self._values[number] = value
         self._bytes += value.nbytes
+        self.peak_bytes = max(self.peak_bytes, self._bytes)
         self.computed += 1
         self._macs += unit.macs
 
@@ -152,14 +154,17 @@ class JointRun:
         for number in dict.fromkeys(read):
             if self._uses[number][-1] <= time:
                 self._drop(number)
-        self.peak_bytes = max(self.peak_bytes, self._bytes)
-        if self._bytes <= self._memory:
-            return
+        if self._bytes > self._memory:
+            self._evict(time, made)
+        self.kept_bytes = max(self.kept_bytes, self._bytes)
+
+    def _evict(self, time: int, made: int | None) -> None:
+        """Drop what is needed last until the rest fits; what was made just now stays."""
         kept = [number for number in self._values if self._graph.computations[number] is not None and number != made]
         for number in sorted(kept, key=lambda number: self._next_use(number, time), reverse=True):
+            self._drop(number)
             if self._bytes <= self._memory:
                 return
-            self._drop(number)
 
     def _next_use(self, number: int, time: int) -> float:
         uses = self._uses[number]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nasforge.build.joint_graph import Computation, JointGraph
 from nasforge.layers.conv import ActivationLayer, ElasticBatchNorm, ElasticConv2d
@@ -41,7 +42,7 @@ class Norms:
             self.seen.add(number)
             statistics = self.statistics.get(number)
             if statistics is None:
-                statistics = self.statistics[number] = fresh_statistics(found.types)
+                statistics = self.statistics[number] = fresh_statistics(found.layer, found.types)
         return observe(found.layer, found.op, found.types, x, statistics, 1.0 / (self.batches + 1))
 
     def of(self, number: int, found: Computation) -> Statistics:
@@ -96,6 +97,21 @@ class InPlace(Unit):
         """Run the module."""
         result: Tensor = self.module(*inputs)
         return result
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pointwise(Unit):
+    """A 1x1 convolution of a single position, as in squeeze-excite: a matrix product takes a fifth of the time."""
+
+    found: Computation
+    reads: tuple[int, ...]
+
+    def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
+        """Multiply."""
+        assert isinstance(self.found.layer, ElasticConv2d)
+        weight, bias = self.found.layer.taken(self.found.op, self.found.types)
+        return functional.linear(inputs[0].flatten(1), weight.flatten(1), bias)[:, :, None, None]
 
 
 @final
@@ -168,4 +184,11 @@ def _unit(number: int, found: Computation, graph: JointGraph, units: list[Unit |
         if isinstance(units[found.inputs[0]], Normalised | Convolved) and hasattr(module, "inplace"):
             module.inplace = True  # type: ignore[assignment]  # torch declares no attribute of nn.Module's
             return InPlace(module, found.inputs)
+    if isinstance(found.layer, ElasticConv2d) and _is_matrix(found):
+        return Pointwise(found, found.inputs)
     return Plain(found, found.inputs)
+
+
+def _is_matrix(found: Computation) -> bool:
+    op: Any = found.op
+    return found.types[0].spatial == (1, 1) and op.kernel == 1 and op.groups == 1 and not op.depthwise

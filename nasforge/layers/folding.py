@@ -20,9 +20,10 @@ Statistics = tuple[Tensor, Tensor]
 """Running mean and variance, (channels,) each."""
 
 
-def fresh_statistics(types: Types) -> Statistics:
+def fresh_statistics(layer: ElasticBatchNorm, types: Types) -> Statistics:
     """Return statistics that nothing was observed for."""
-    return torch.zeros(types[0].channels), torch.ones(types[0].channels)
+    channels = types[0].channels
+    return layer.running_mean.new_zeros(channels), layer.running_var.new_ones(channels)
 
 
 def kept_statistics(layer: ElasticBatchNorm, types: Types) -> Statistics:

@@ -30,6 +30,7 @@ class Asking:
         space: of the architectures.
         seed: of the run.
         slots: evaluations at a time; part of the run's identity, since it fixes how much each ask asks for.
+        least: proposals are asked for where so many slots are free; part of the run's identity too.
         limit: number of evaluations to propose at most; None for no limit.
     """
 
@@ -38,6 +39,7 @@ class Asking:
     seed: int
     slots: int = 1
     limit: int | None = None
+    least: int = 1
     told: int = 0
     proposed: int = 0
     waiting: dict[int, tuple[Proposal, int]] = field(default_factory=dict)
@@ -46,6 +48,8 @@ class Asking:
     def ask(self) -> list[Job]:
         """Ask for as many proposals as there are free slots; return the new jobs."""
         free = self.slots - len(self.waiting)
+        if free < self.least:
+            return []
         if self.limit is not None:
             free = min(free, self.limit - self.proposed)
         if free <= 0:

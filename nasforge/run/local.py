@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, final, runtime_checkable
 
@@ -89,6 +89,64 @@ class LocalExecutor:
         self._jobs.clear()
 
 
+@runtime_checkable
+class MeasuresMany(Protocol):
+    """Measures a job, and several in less time than one after the other."""
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of one."""
+
+    def many(self, jobs: Sequence[Job]) -> Sequence[Mapping[str, float]]:
+        """Return the metrics of each."""
+
+
+@final
+class TogetherExecutor:
+    """Runs all jobs that wait in one go, here and when an outcome is asked for.
+
+    The first outcome of several carries what all of them cost.
+
+    Args:
+        measure: measures them.
+        slots: how many are taken at a time.
+    """
+
+    def __init__(self, measure: MeasuresMany, slots: int) -> None:
+        """Start with nothing to do."""
+        self.slots = slots
+        self._measure = measure
+        self._jobs: list[Job] = []
+        self._outcomes: deque[Outcome] = deque()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._jobs.append(job)
+
+    def wait(self) -> Outcome:
+        """Return an outcome, of those that are there, or of the jobs that wait."""
+        if not self._outcomes:
+            jobs, self._jobs = self._jobs, []
+            self._outcomes.extend(self._run(jobs))
+        return self._outcomes.popleft()
+
+    def _run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Measure all; where that fails, one by one, so that the error is told of whoever made it."""
+        start = time.perf_counter()
+        try:
+            found = self._measure.many(jobs)
+        except NasforgeError:
+            return [run_job(self._measure, job) for job in jobs]
+        seconds = (time.perf_counter() - start) / len(jobs)
+        outcomes = [_outcome(job, metrics, seconds) for job, metrics in zip(jobs, found, strict=True)]
+        if isinstance(self._measure, Metering):
+            outcomes[0] = replace(outcomes[0], cost=self._measure.spent())
+        return outcomes
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self._jobs.clear()
+
+
 def run_job(evaluate: Evaluate, job: Job) -> Outcome:
     """Evaluate a job and time it. A metric that is not finite is an error of the evaluation."""
     outcome = _evaluated(evaluate, job)
@@ -101,8 +159,12 @@ def _evaluated(evaluate: Evaluate, job: Job) -> Outcome:
         metrics = {key: float(value) for key, value in evaluate(job).items()}
     except NasforgeError as error:
         return Outcome(job.number, {}, str(error), time.perf_counter() - start)
+    return _outcome(job, metrics, time.perf_counter() - start)
+
+
+def _outcome(job: Job, metrics: Mapping[str, float], seconds: float) -> Outcome:
     bad = [key for key, value in metrics.items() if value != value or value in (float("inf"), float("-inf"))]
     if bad:
         sentence = f"evaluation {job.number} gave {', '.join(bad)} that is not finite; lower the learning rate."
-        return Outcome(job.number, {}, sentence, time.perf_counter() - start)
-    return Outcome(job.number, metrics, None, time.perf_counter() - start)
+        return Outcome(job.number, {}, sentence, seconds)
+    return Outcome(job.number, metrics, None, seconds)

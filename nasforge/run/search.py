@@ -18,8 +18,8 @@ from nasforge.run.asking import Asking, drive
 from nasforge.run.chance import chance_warning
 from nasforge.run.checkpoint import Checkpoints
 from nasforge.run.deliver import INT8_FILE, RETRAINED, Delivery
-from nasforge.run.evaluating import Remembering, measure_function
-from nasforge.run.executors import engine_running, make_executor
+from nasforge.run.evaluating import Remembering, at_a_time, executor_of, measure_function
+from nasforge.run.executors import engine_running
 from nasforge.run.finalists import Finalist, measure_finalists
 from nasforge.run.folder import RunFolder
 from nasforge.run.listening import listening
@@ -155,7 +155,9 @@ class Search:
 
     def _evaluate(self, training: SharedTraining | None, store: StudyStore) -> list[Evaluation]:
         setup, plan = self._setup, self._plan
-        asking = Asking(setup.strategy, setup.space, setup.settings.seed, setup.settings.workers, plan.evaluations)
+        slots = at_a_time(setup)
+        least = 1 if setup.settings.distributed else slots
+        asking = Asking(setup.strategy, setup.space, setup.settings.seed, slots, plan.evaluations, least)
         stored = store.load()
         snapshot = self._checkpoints.load("asking")
         if snapshot is not None and snapshot["told"] <= len(stored):
@@ -182,7 +184,7 @@ class Search:
             return plan.evaluated_by is None or self._elapsed() < plan.evaluated_by or not stored
 
         with self._timed("evaluating"):
-            executor = make_executor(setup.settings, measure_function(setup, plan, training), self._listener.note)
+            executor = executor_of(setup, measure_function(setup, plan, training), self._listener.note)
             with contextlib.closing(Remembering(executor, setup, stored)) as remembering:
                 drive(asking, remembering, observe, keep_going)
         if not keep_going():

@@ -110,6 +110,8 @@ class Settings:
         seed: of everything random.
         workers: evaluations at a time; part of what a run is, since a strategy hears of fewer before it proposes.
             ALL_WORKERS: as many as a cluster has room for when the run begins.
+        together: with shared weights, architectures that this process evaluates at a time, what they have in common
+            once; part of what a run is, since a strategy hears of all before it proposes the next.
         engine: how Ray is used where there is more than one worker, or an address.
         storage: Optuna storage URL in the place of the journal `study.log`.
         storage_wait: seconds a run waits for a storage that is away before it stops.
@@ -134,6 +136,7 @@ class Settings:
     retrain: bool = True
     seed: int = 0
     workers: int = 1
+    together: int = 1
     engine: Engine = field(default_factory=Engine)
     storage: str | None = None
     storage_wait: float = 60.0
@@ -177,6 +180,7 @@ class Settings:
             retrain=_yes_or_no(given, "retrain", default.retrain),
             seed=_whole(given, "seed", default.seed, least=0),
             workers=_workers(given, engine),
+            together=_whole(given, "together", default.together, least=1),
             engine=engine,
             storage=_text(given, "storage"),
             storage_wait=seconds(given.get("storage_wait", default.storage_wait), "storage_wait"),
@@ -204,6 +208,7 @@ class Settings:
             "retrain": self.retrain,
             "seed": self.seed,
             "workers": self.workers or None,
+            "together": self.together,
             "engine": self.engine.to_json(),
             "storage": self.storage,
             "storage_wait": self.storage_wait,

@@ -25,7 +25,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasforge import registry
-from nasforge.build import Network, Supernet, build_network, export_onnx, extract
+from nasforge.build import JointRun, Network, Supernet, build_network, export_onnx, extract, recalibrate
+from nasforge.errors import IncompatibleError
 from nasforge.layers import Layer
 from nasforge.space import Architecture, SearchSpace
 from nasforge.targets.ort_session import file_function
@@ -249,6 +250,25 @@ class SpaceSuite(ABC):
                     expected = supernet(x, architecture)
                 assert_close(found, expected, tolerance)
             assert count(network) == self.space.params(architecture)
+
+    def test_several_at_once_give_what_each_alone_gives(self) -> None:
+        """Calibrated and run together, architectures give within 1e-8 what their recalibrated networks give."""
+        supernet = scrambled(Supernet(self.space).double())
+        architectures = self.samples(self.runs, 9)
+        batches = [self._batch(torch.float64), self._batch(torch.float64)]
+        try:
+            run = JointRun(supernet, architectures)
+        except IncompatibleError:  # a layer with statistics of its own: such networks are evaluated one by one
+            return
+        for batch in batches:
+            run.calibrate(batch)
+        found = dict(run.outputs(batches[0]))
+        assert sorted(found) == list(range(len(architectures)))
+        for place, architecture in enumerate(architectures):
+            network = extract(supernet, architecture).eval()
+            recalibrate(network, batches)
+            with torch.no_grad():
+                assert_close(found[place], network(batches[0]), 1e-8)
 
     def test_extracted_networks_are_plain_modules_with_their_own_weights(self) -> None:
         """No elastic layer is left, and no tensor shares memory with the supernet."""

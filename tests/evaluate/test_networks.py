@@ -164,6 +164,38 @@ def test_a_limit_judges_on_so_many_validation_images(source: DataSource, superne
     assert accuracy == expected["accuracy"]
 
 
+# Several with shared weights
+
+
+@pytest.mark.parametrize("options", [{}, {"images": 0}, {"images": 500}, {"limit": 7}, {"augment": False}])
+def test_several_evaluated_together_get_what_each_gets_alone(
+    source: DataSource, supernet: Supernet, options: dict[str, int]
+) -> None:
+    evaluator = SharedEvaluator(supernet, TASK, source, **options)
+    asked = [*EVERY, EVERY[1]]
+    for architecture, found in zip(asked, evaluator.evaluate_many(asked), strict=True):
+        expected = evaluator.evaluate(architecture)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-6)
+        assert all(type(value) is float for value in found.values())
+
+
+def test_several_evaluated_together_are_judged_one_by_one(source: DataSource, supernet: Supernet) -> None:
+    evaluator = SharedEvaluator(
+        supernet, TASK, source, judge=lambda network: {"size": float(len([*network.modules()]))}
+    )
+    assert evaluator.evaluate_many(EVERY[:2]) == [evaluator.evaluate(architecture) for architecture in EVERY[:2]]
+
+
+def test_who_is_evaluated_besides_changes_nothing(source: DataSource, supernet: Supernet) -> None:
+    evaluator = SharedEvaluator(supernet, TASK, source)
+    tight = SharedEvaluator(supernet, TASK, source, memory=0)
+    found = evaluator.evaluate_many(EVERY)
+    assert [evaluator.evaluate_many([architecture])[0] for architecture in EVERY] == found
+    assert tight.evaluate_many(EVERY[::-1]) == found[::-1]
+
+
 # Both
 
 

@@ -12,7 +12,7 @@ import pytest
 from nasforge.errors import DamagedError, EvaluationError
 from nasforge.ops import Conv, GlobalPool, Linear
 from nasforge.run.asking import Asking, drive
-from nasforge.run.local import Job, LocalExecutor
+from nasforge.run.local import Job, LocalExecutor, TogetherExecutor
 from nasforge.space import Input, SearchSpace, choice
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
 
@@ -136,3 +136,52 @@ def test_limit_counts_proposals_exactly() -> None:
     state, stored = asking(7, slots=3), []
     run(state, stored)
     assert sorted(each.number for each in stored) == list(range(7))
+
+
+@final
+class Group:
+    """Measures several at once, and notes how many."""
+
+    def __init__(self, broken: int | None = None) -> None:
+        self.sizes: list[int] = []
+        self.broken = broken
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        if job.number == self.broken:
+            raise EvaluationError(f"job {job.number} is broken")
+        return {"accuracy_valid": 0.1 * job.architecture.decisions[0]}
+
+    def many(self, jobs: Sequence[Job]) -> list[dict[str, float]]:
+        self.sizes.append(len(jobs))
+        return [self(job) for job in jobs]
+
+
+def together(limit: int, group: Group, stored: list[Evaluation], count: int = 4) -> Asking:
+    state = asking(limit, slots=count)
+    state.least = count
+    state.replay(stored)
+    drive(state, TogetherExecutor(group, count), stored.append, lambda: True)
+    return state
+
+
+def test_what_is_asked_for_together_is_measured_together_and_told_before_the_next() -> None:
+    group, seen = Group(), []
+    together(10, group, seen)
+    assert group.sizes == [4, 4, 2]
+    assert [(each.number, each.ask, each.tell) for each in seen] == [(n, n // 4 * 4, n) for n in range(10)]
+
+
+def test_an_error_of_one_that_is_measured_with_others_is_told_of_that_one() -> None:
+    seen: list[Evaluation] = []
+    together(6, Group(broken=4), seen, 3)
+    assert [each.error for each in seen] == [None] * 4 + ["job 4 is broken"] + [None]
+
+
+@pytest.mark.parametrize("killed", [0, 1, 3, 4, 6])
+def test_a_run_that_asks_for_several_together_replays_from_the_middle_of_them(killed: int) -> None:
+    whole: list[Evaluation] = []
+    first = together(9, Group(), whole)
+    stored = whole[:killed]
+    again = together(9, Group(), stored)
+    assert untimed(stored) == untimed(whole)
+    assert again.strategy.history == first.strategy.history  # type: ignore[attr-defined]  # a Climber

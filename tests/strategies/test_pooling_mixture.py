@@ -303,3 +303,15 @@ def test_the_fixed_assignment_depends_on_the_seed():
     first, second, again = (Scores(36, 4, seed).owner for seed in (0, 1, 0))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
+
+
+def test_a_mixture_costs_what_one_supernet_costs():
+    """One training pass and one held-out pass a step, whoever of the models makes them."""
+    for options in ({"models": 1}, {"models": 4}, {"models": 4, "assignment": "fixed"}):
+        training = training_of(PoolingMixture(**options), problem_of(), steps=6)
+        run(training)
+        cost = training.meter.training
+        assert (cost.steps, cost.batches) == (6, 12)
+        assert (cost.forward, cost.backward) == (12, 6)
+        assert cost.forward_images == cost.drawn == 12 * 32
+        assert sum(training.modules["scores"].steps.tolist()) == 6

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
-from nasforge_strategies.spos import SPOS
+from nasforge_strategies.spos import PRESETS, SPOS
 
 from nasforge.errors import UsageError
 from nasforge.goals import Constraint
@@ -14,10 +16,12 @@ from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Evaluation, Problem
+from nasforge.strategy.population import Sizes
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.tasks.datasets import digits
 from nasforge.testing.small_spaces import elastic_space, path_space
+from nasforge.testing.strategies import StrategySuite
 
 
 def problem_of(space, *constraints):
@@ -57,11 +61,11 @@ def test_sliced_weights_that_a_path_did_not_use_are_neither_decayed_nor_moved():
     assert not torch.equal(stem.weight[:4], before[:4])
 
 
-def test_the_evolution_has_the_article_s_size_keeps_the_limits_and_never_repeats():
+def test_the_evolution_has_its_size_keeps_the_limits_and_never_repeats():
     space = elastic_space()
     bound = float(sorted(space.macs(each) for each in space.enumerate())[200])
     problem = problem_of(space, Constraint("macs", bound))
-    strategy = SPOS(population=20, generations=4, crossover=8, mutation=8)
+    strategy = SPOS(preset="paper", population=20, generations=4, crossover=8, mutation=8)
     strategy.setup(problem)
     asked = []
     for turn in range(1000):
@@ -76,14 +80,25 @@ def test_the_evolution_has_the_article_s_size_keeps_the_limits_and_never_repeats
     assert all(problem.feasible(each) for each in asked)
     macs = [space.macs(each) for each in strategy.derive()]
     assert macs == sorted(macs), "best first"
-    assert (SPOS().population, SPOS().generations, SPOS().parents) == (50, 20, 10)
-    assert (SPOS().crossover, SPOS().mutation, SPOS().mutation_probability) == (25, 25, 0.1)
+    assert PRESETS["paper"] == Sizes(population=50, generations=20, parents=10, crossover=25, mutation=25)
+    assert SPOS().mutation_probability == 0.1
     assert SPOS.retrain
 
 
 @pytest.mark.parametrize(
-    "options", [{"population": 10}, {"mutation_probability": 0.0}, {"tries": 0}, {"lr": -1.0}, {"parents": 0}]
+    "options", [{"population": 7}, {"mutation_probability": 0.0}, {"tries": 0}, {"lr": -1.0}, {"parents": 0}]
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(UsageError, match="spos was given"):
         SPOS(**options)
+
+
+@pytest.mark.slow
+class TestGenerations(StrategySuite):
+    """The suite over an evolution that has learnt several times before the suite stops it."""
+
+    name = "spos"
+    options: ClassVar[dict[str, object]] = {
+        "population": 6, "generations": 6, "parents": 2, "crossover": 2, "mutation": 2,
+    }  # fmt: skip
+    limits = 3
