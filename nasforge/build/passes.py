@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, final
 
 from torch import Tensor
 
@@ -72,6 +72,7 @@ def tell_pass(images: int, image_macs: Callable[[], int], outputs: Any) -> None:
             tensor.register_hook(once)  # type: ignore[no-untyped-call]  # as above
 
 
+@final
 class _Once:
     """A hook that tells the first time only."""
 

@@ -219,6 +219,23 @@ def test_a_summary_has_both_standard_deviations_and_every_baseline(made: TruthTa
     assert {row[1] for row in said.rows} >= {"MACs alone", "parameters alone", "chance", "two seeds of the truth"}
 
 
+def test_just_the_architectures_that_are_given_are_trained_in_their_order(
+    made: TruthTable, source: DataSource, tmp_path: Path
+) -> None:
+    space = small_space()
+    listed = list(space.enumerate())[::-2]
+    asked = {"training": TRAINING, "workers": 1}
+    table = make_truth(space, source, **asked, architectures=listed, out=tmp_path / "t")
+    assert table.decisions == tuple(each.decisions for each in listed)
+    for place, decisions in enumerate(table.decisions):
+        assert table.network_ids[place] == made.network_ids[made.decisions.index(decisions)]
+    for wrong in ([], [listed[0], listed[0]]):
+        with pytest.raises(UsageError, match="each once"):
+            make_truth(space, source, **asked, architectures=wrong, out=tmp_path / "u")
+    with pytest.raises(UsageError, match="no sample"):
+        make_truth(space, source, **asked, architectures=listed, sample=2, out=tmp_path / "u")
+
+
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
