@@ -14,6 +14,7 @@ from nasforge.space import Input, SearchSpace, choice
 from nasforge.strategy import Evaluation, Problem
 from nasforge.strategy.population import Moves, Population, Sizes, redraw_each, uniform_moves
 
+
 def generator(*numbers):
     return np.random.default_rng(numbers)
 
