@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 import torch
 from record import record
-from scipy import stats
 from torch import nn
 
 from nasforge import registry
+from nasforge.bench.rank_correlation import rank_correlations
+from nasforge.bench.ranking import Coefficient, honest_ranking
 from nasforge.build import build_network
 from nasforge.evaluate.published import data_file
 from nasforge.evaluate.zero_cost import Scorer, make_scorer, scoring_batch
@@ -45,7 +46,6 @@ PUBLISHED = {
 }  # fmt: skip
 SEED, TORCH = "other seed", "torch"
 FEW = 40
-RESAMPLES = 2000
 CHUNK = 10
 
 
@@ -174,37 +174,27 @@ def row(
     seconds: float,
 ) -> list[Any]:  # fmt: skip
     theirs, accuracy = published[drawn], truth[drawn]
-    finite = np.isfinite(ours)
-    size = read_tables()[PUBLISHED["macs"]][drawn]
-    ours, theirs_here, accuracy_here, size = ours[finite], theirs[finite], accuracy[finite], size[finite]
+    with_truth = honest_ranking(ours, accuracy, read_tables()[PUBLISHED["macs"]][drawn]).rating
+    given_macs = with_truth.spearman_given_macs
     return [
         name,
-        with_interval(ours, theirs_here),
-        with_interval(ours, accuracy_here),
-        with_interval(theirs_here, accuracy_here),
+        shown(honest_ranking(ours, theirs).rating.spearman),
+        shown(with_truth.spearman),
+        shown(honest_ranking(np.where(np.isfinite(ours), theirs, np.nan), accuracy).rating.spearman),
         f"{spearman(published[known], truth[known]):.3f}",
-        f"{stats.kendalltau(ours, accuracy_here).statistic:.3f}",
-        "" if name == "macs" else f"{partial(ours, accuracy_here, size):.3f}",
+        f"{with_truth.kendall.value:.3f}",
+        "" if name == "macs" or given_macs is None else f"{given_macs.value:.3f}",
         round(seconds, 3),
     ]
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    return float(stats.spearmanr(first, second).statistic)
+    return float(rank_correlations(np.column_stack([first, second]))[0][0, 0, 1])
 
 
-def with_interval(first: np.ndarray, second: np.ndarray) -> str:
-    """Return Spearman's coefficient with its 95 % bootstrap interval."""
-    rng = generator(0, "bootstrap")
-    places = rng.integers(0, len(first), (RESAMPLES, len(first)))
-    low, high = np.quantile([spearman(first[chosen], second[chosen]) for chosen in places], [0.025, 0.975])
-    return f"{spearman(first, second):.3f} ({low:.3f} to {high:.3f})"
-
-
-def partial(first: np.ndarray, second: np.ndarray, given: np.ndarray) -> float:
-    """Return the partial Spearman coefficient of two given a third."""
-    a, b, c = spearman(first, second), spearman(first, given), spearman(second, given)
-    return (a - b * c) / np.sqrt((1 - b**2) * (1 - c**2))
+def shown(found: Coefficient) -> str:
+    """Return a coefficient with its 95 % bootstrap interval."""
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 if __name__ == "__main__":

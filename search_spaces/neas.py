@@ -98,20 +98,21 @@ def neas(
         raise SpaceError(unknown_name_sentence("preset of neas", name, PRESETS))
     base = skeleton or PRESETS[name]
     size, shrink = min(input_shape[1:]), 2 * math.prod(stride for _, _, stride in base.stages)
-    if 2 * size < shrink:
+    if size < shrink:
         raise SpaceError(
             f"neas was given {input_shape[1]}x{input_shape[2]} pixels, and halves the image to 1/{shrink}; use at "
-            f"least {-(-shrink // 2)} pixels or another preset."
+            f"least {shrink} pixels or another preset."
         )
     wanted = _checked_splits(base, paths, splits)
     x = Conv(_wide(base.stem, width), 3, 2, act=base.act)(Input(*input_shape), name="stem")
     body = MBConv(_wide(base.stem, width), 3, 1, act=base.act, se=base.se)(x, name="first")
     x = residual(body, x, project="none", name="first.sum")
     layers = Layers(base, width)
-    ends = split_paths(layers, x, layers=base.layers, paths=paths, splits=sorted({*wanted, base.layers}))
+    splits = sorted({*wanted, *base.ends}) if paths > 1 else wanted
+    ends = split_paths(layers, x, layers=base.layers, paths=paths, splits=splits)
     heads = [_head(end, base, width, classes, dropout, path_name(number)) for number, end in enumerate(ends)]
     space = SearchSpace({"logits": heads}, name="neas" if paths == 2 else f"neas_k{paths}")
-    return space if base.layers in wanted or paths == 1 else space.restrict({"split": [str(each) for each in wanted]})
+    return space if set(wanted) == set(splits) else space.restrict({"split": [str(each) for each in wanted]})
 
 
 def _checked_splits(base: Skeleton, paths: int, splits: Sequence[int] | None) -> tuple[int, ...]:

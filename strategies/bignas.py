@@ -77,9 +77,9 @@ class BigNAS(WeightSharing):
 
     Attributes:
         preset: `quick`, `paper` or `attentive`.
-        optimiser: `sgd` (Nesterov 0.9, normalisation and biases not decayed) or `rmsprop` (decay and momentum 0.9).
+        optimiser: `sgd` (Nesterov, normalisation and biases not decayed) or `rmsprop`.
         schedule: of the learning rate, never below the floor: `cosine` and `progress` = exp(-6 x share done), both of
-            any length and after 5 % of warm-up, `epochs` = 0.97^(epoch / 2.4) after 5 epochs of warm-up.
+            any length and after `warmup`, `epochs` = decay^(epoch / decay_epochs) after `warmup_epochs`.
         lr: peak learning rate.
         weight_decay: acts through the biggest child, once a step.
         floor: the constant ending, as a share of `lr`.
@@ -92,6 +92,12 @@ class BigNAS(WeightSharing):
         parents: so many of the best are mutated; 1 climbs from the best alone.
         levels: how finely the coarse grid looks at choices, by the last part of their names (`depth:4`; `kernel:2x2`
             sets early and late stages apart); at others in each of their options.
+        momentum: of the optimiser.
+        rms_decay: of RMSProp's mean of squares.
+        warmup: share of the training in which the learning rate rises.
+        warmup_epochs: the same in epochs.
+        decay: of the learning rate in `decay_epochs`.
+        decay_epochs: see there.
         children: n, random children of a step.
         teaching: what children learn from: the biggest's probabilities by cross-entropy (`soft`) or by AlphaNet's
             adaptive alpha-divergence (`alpha`), or `labels`.
@@ -116,6 +122,12 @@ class BigNAS(WeightSharing):
     fine: int | None = None
     parents: int | None = None
     levels: tuple[str, ...] | None = None
+    momentum: float = 0.9
+    rms_decay: float = 0.9
+    warmup: float = 0.05
+    warmup_epochs: float = 5.0
+    decay: float = 0.97
+    decay_epochs: float = 2.4
     children: int = 2
     teaching: Literal["soft", "alpha", "labels"] = "soft"
     alpha_low: float = -1.0
@@ -174,9 +186,11 @@ class BigNAS(WeightSharing):
         net, found, decay = modules["supernet"], self._set, self._set.weight_decay
         optimiser: torch.optim.Optimizer
         if found.optimiser == "sgd":
-            optimiser = make_sgd(net, TrainConfig(lr=found.lr, weight_decay=decay))
+            optimiser = make_sgd(net, TrainConfig(lr=found.lr, momentum=self.momentum, weight_decay=decay))
         else:
-            optimiser = torch.optim.RMSprop(net.parameters(), found.lr, 0.9, 1e-3, weight_decay=decay, momentum=0.9)
+            optimiser = torch.optim.RMSprop(
+                net.parameters(), found.lr, self.rms_decay, 1e-3, weight_decay=decay, momentum=self.momentum
+            )
         if found.clip:
             optimiser.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_value_(net.parameters(), found.clip))
         return {"weights": optimiser}
@@ -202,12 +216,15 @@ class BigNAS(WeightSharing):
         ).figures()
 
     def _rate(self, context: Context) -> float:
-        found = self._set
+        found, rise = self._set, self.warmup
         if found.schedule == "cosine":
-            return max(warmup_cosine(context.progress, 0.05), min(found.floor, context.progress / 0.05))
+            started = context.progress / rise if rise else 1.0
+            return max(warmup_cosine(context.progress, rise), min(found.floor, started))
         if found.schedule == "progress":
-            return constant_ending(context.progress, floor=found.floor)
-        return epochs_rate((context.phase_step + 1) / context.steps_per_epoch, found.floor)
+            return constant_ending(context.progress, rise, found.floor)
+        epoch = (context.phase_step + 1) / context.steps_per_epoch
+        risen = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
+        return float(risen * max(self.decay ** (epoch / self.decay_epochs), found.floor))
 
     def derive(self) -> list[Architecture]:
         """Return the rated architectures, best first."""
@@ -248,15 +265,6 @@ class BigNAS(WeightSharing):
     def tell(self, results: Sequence[Evaluation]) -> None:
         """Note the ratings."""
         self._rated += [(self.problem.loss(result), result.architecture) for result in results]
-
-
-def epochs_rate(epoch: float, floor: float) -> float:
-    """Return the article's factor of the learning rate: 5 epochs of warm-up, then 0.97^(epoch / 2.4) or `floor`.
-
-    >>> [round(epochs_rate(epoch, 0.05), 3) for epoch in (1, 5, 24, 300)]
-    [0.197, 0.939, 0.737, 0.05]
-    """
-    return min(1.0, epoch / 5.0) * max(math.exp(math.log(0.97) * epoch / 2.4), floor)
 
 
 def trained_space(space: SearchSpace, untrained: Sequence[str]) -> SearchSpace:

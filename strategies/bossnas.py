@@ -50,8 +50,8 @@ VIEWS: Final[Mapping[str, tuple[View, View]]] = {
     "shifted": (SHIFTED, SHIFTED),
 }
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "optimiser": ("sgd", "lars"), "views": tuple(VIEWS), "pairs": ("one", "each"), "on_collapse": ("warn", "error"),
-    "rated_by": ("centre", "own"), "lift_target": ("ema", "initial"),
+    "optimiser": ("sgd", "lars"), "views": tuple(VIEWS), "pairs": ("one", "each"),
+    "on_collapse": ("warn", "error", "ignore"), "rated_by": ("centre", "own"), "lift_target": ("ema", "initial"),
 }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ class BossNAS(WeightSharing):
         rated_by: distance to the `centre` of all paths, or to the path's `own` target (an ablation).
         lift_target: whether the twin's lifts follow (`ema`) or keep their `initial` weights (the released code).
         smallest_batch: images that the batch normalisation of projectors needs at least; fewer are refused.
-        on_collapse: what happens when the embeddings of a block hardly differ between images: `warn` or `error`.
+        on_collapse: what happens when embeddings hardly differ between images: `warn`, `error` or `ignore`.
         finalists: architectures proposed, best first.
     """
 
@@ -166,7 +166,7 @@ class BossNAS(WeightSharing):
     def setup(self, problem: Problem) -> None:
         """Cut the space into blocks."""
         super().setup(problem)
-        self._blocks = blocks_of(problem.space, "bossnas", self.blocks)
+        self.cut = blocks_of(problem.space, "bossnas", self.blocks)
         self._lists: dict[tuple[object, ...], list[Architecture] | None] = {}
 
     def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
@@ -174,9 +174,9 @@ class BossNAS(WeightSharing):
         found = self._set
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(integer_seed(seed, "heads"))
-            lifts = [Lift(block.shapes, found.lift) for block in self._blocks]
+            lifts = [Lift(block.shapes, found.lift) for block in self.cut]
             projectors = [Projector(lift.width, found.hidden, found.outputs) for lift in lifts]
-            predictors = [perceptron(found.outputs, found.hidden, found.outputs) for _ in self._blocks]
+            predictors = [perceptron(found.outputs, found.hidden, found.outputs) for _ in self.cut]
         self._online = Side(Supernet(problem.space, seed), nn.ModuleList(lifts), nn.ModuleList(projectors))
         self._predictors = nn.ModuleList(predictors)
         self._followed = nn.ModuleList([self._online.supernet, self._online.projectors])
@@ -185,12 +185,10 @@ class BossNAS(WeightSharing):
         self._target = Side(supernet, self._lift_twin.module, twins)  # type: ignore[arg-type]  # copies of the online ones
         shape = next(iter(problem.space.input_shapes.values()))
         rows = max(self.traversed, self.population * (self.generations + 1))
-        self._record = BlockRecord(
-            problem.space, self._blocks, rows, shape, found.images, found.calibration, found.outputs
-        )
+        self.record = BlockRecord(problem.space, self.cut, rows, shape, found.images, found.calibration, found.outputs)
         online = {"supernet": self._online.supernet, "lifts": self._online.lifts, "projectors": self._online.projectors}
         target = {"target": supernet, "target_lifts": self._target.lifts, "target_projectors": twins}
-        return {**online, "predictors": self._predictors, **target, "record": self._record}
+        return {**online, "predictors": self._predictors, **target, "record": self.record}
 
     def optimisers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return one optimiser for the supernet and the heads, which leaves alone what no path used."""
@@ -204,7 +202,7 @@ class BossNAS(WeightSharing):
 
     def phases(self) -> list[Phase]:
         """Return two phases for each block: its training, and one step in which its paths are rated."""
-        pairs = [(Phase(f"block {b.name}"), Phase(f"rating {b.name}", 1e-9)) for b in self._blocks]
+        pairs = [(Phase(f"block {b.name}"), Phase(f"rating {b.name}", 1e-9)) for b in self.cut]
         return [phase for pair in pairs for phase in pair]
 
     def start_phase(self, phase: Phase, modules: Mapping[str, nn.Module]) -> None:
@@ -215,7 +213,7 @@ class BossNAS(WeightSharing):
     def step(self, context: Context) -> dict[str, float]:
         """Train a block on one batch, or rate its paths."""
         kind, _, name = context.phase.name.partition(" ")
-        number = [block.name for block in self._blocks].index(name)
+        number = [block.name for block in self.cut].index(name)
         return self._train(context, number) if kind == "block" else self._rate_block(context, number)
 
     # Training
@@ -244,7 +242,7 @@ class BossNAS(WeightSharing):
 
     def _drawn(self, number: int, rng: np.random.Generator) -> list[Architecture]:
         """Draw the paths of a step: by strict fairness, or distinct ones where relations forbid that."""
-        space, block, ways = self.problem.space, self._blocks[number], self._paths_of(number)
+        space, block, ways = self.problem.space, self.cut[number], self._paths_of(number)
         if ways.fair:
             rows = fair_rows([space.allowed[choice] for choice in block.choices], self.paths, rng)
             return [ways.at(row) for row in rows]
@@ -254,11 +252,11 @@ class BossNAS(WeightSharing):
         return list(dict.fromkeys(ways.random(rng) for _ in range(self.paths)))
 
     def _paths_of(self, number: int) -> BlockPaths:
-        return BlockPaths(self.problem.space, self._blocks[number], self._record.prefix(number))
+        return BlockPaths(self.problem.space, self.cut[number], self.record.prefix(number))
 
     def _listed(self, number: int) -> list[Architecture] | None:
         """Return every path of a block behind the best ones, None where they are too many."""
-        prefix = self._record.prefix(number)
+        prefix = self.record.prefix(number)
         key = (number, *prefix.items())
         if key not in self._lists:
             self._lists[key] = self._paths_of(number).all(self.traversed)
@@ -268,7 +266,7 @@ class BossNAS(WeightSharing):
         self, context: Context, number: int, drawn: Sequence[Architecture], views: Sequence[torch.Tensor]
     ) -> tuple[float, float]:
         """Add the gradients of all paths; return the mean loss and how far embeddings are spread."""
-        block, online, predictor = self._blocks[number], self._online, self._predictors[number]
+        block, online, predictor = self.cut[number], self._online, self._predictors[number]
         pairs = [views[2 * p : 2 * p + 2] for p in range(len(views) // 2)]
         with torch.no_grad():
             inputs = [[self._target.before(view, drawn[0], block) for view in pair] for pair in pairs]
@@ -302,11 +300,11 @@ class BossNAS(WeightSharing):
 
     def _rate_block(self, context: Context, number: int) -> dict[str, float]:
         """Rate the paths of a trained block, on images that are taken once for all blocks."""
-        if self._record.is_rated(number):
+        if self.record.is_rated(number):
             return {}
-        if not self._record.is_filled:
-            self._record.fill(*self._images(context))
-        rating, listed = self._rating(number), self._listed(number)
+        if not self.record.is_filled:
+            self.record.fill(*self._images(context))
+        rating, listed = self.rating(number), self._listed(number)
         compare = by_centre if self.rated_by == "centre" else by_own
         mean = _mean_of(context, self._set.images)
         if listed is not None:
@@ -314,7 +312,7 @@ class BossNAS(WeightSharing):
         else:
             sizes = self.population, self.generations
             rated = evolve(rating, self._paths_of(number), compare, mean, context.rng, *sizes)
-        self._record.note(number, rated)
+        self.record.note(number, rated)
         self._check_spread(number, rated.spread)
         return {"best_distance": min(rated.scores), "rated_paths": float(len(rated.paths)), "spread": rated.spread}
 
@@ -329,17 +327,17 @@ class BossNAS(WeightSharing):
             calibration += context.train_views(pair)
         return torch.cat(views, 1)[:, : self._set.images], torch.cat(calibration)[: self._set.calibration]
 
-    def _rating(self, number: int, prefix: Architecture | None = None) -> BlockRating:
+    def rating(self, number: int, prefix: Architecture | None = None) -> BlockRating:
         """Return what judges paths of a block behind the best prefix, or behind another architecture's blocks."""
         behind = prefix or self._paths_of(number).first()
-        images = self._record.views, self._record.calibration
-        return BlockRating(self._online, self._predictors, self._target, self._blocks[number], number, behind, *images)
+        images = self.record.views, self.record.calibration
+        return BlockRating(self._online, self._predictors, self._target, self.cut[number], number, behind, *images)
 
     def _check_spread(self, number: int, wide: float) -> None:
-        if wide >= COLLAPSED_BELOW:
+        if wide >= COLLAPSED_BELOW or self.on_collapse == "ignore":
             return
         sentence = (
-            f"the embeddings of block '{self._blocks[number].name}' have collapsed: their spread is {wide:.2g} of that "
+            f"the embeddings of block '{self.cut[number].name}' have collapsed: their spread is {wide:.2g} of that "
             f"of even directions, expected {COLLAPSED_BELOW} or more; raise the batch size, or lower lr."
         )
         if self.on_collapse == "error":
@@ -350,30 +348,30 @@ class BossNAS(WeightSharing):
         self, architectures: Sequence[Architecture], modules: Mapping[str, nn.Module]
     ) -> list[dict[str, float]] | None:
         """Return the sum over blocks of score + 4, 0 to 8 for each block, NaN before training is over."""
-        return [{METRIC: sum(self._distance(n, each) for n in range(len(self._blocks)))} for each in architectures]
+        return [{METRIC: sum(self._distance(n, each) for n in range(len(self.cut)))} for each in architectures]
 
     def _distance(self, number: int, architecture: Architecture) -> float:
         """Return score + 4 of an architecture's path through a block.
 
         A path that was not rated is now; behind the architecture's own blocks, where it does not follow the best ones.
         """
-        if not self._record.is_rated(number):
+        if not self.record.is_rated(number):
             return float("nan")
-        path = self._blocks[number].path(architecture)
-        known = self._record.scores(number).get(path)
+        path = self.cut[number].path(architecture)
+        known = self.record.scores(number).get(path)
         if known is None:
             ways = self._paths_of(number)
-            follows = self._blocks[number].path(ways.at(path)) == path
+            follows = self.cut[number].path(ways.at(path)) == path
             taken = ways.at(path) if follows else architecture
-            rating = self._rating(number, None if follows else architecture)
-            known = centre_distance(rating.predictions(taken), self._record.centres(number))
+            rating = self.rating(number, None if follows else architecture)
+            known = centre_distance(rating.predictions(taken), self.record.centres(number))
         return known + 4.0
 
     def derive(self) -> list[Architecture]:
         """Return the least sums of block scores within the limits; of blocks not rated yet, any paths."""
         rated = []
-        for number, block in enumerate(self._blocks):
-            paths, scores = self._record.rated(number)
+        for number, block in enumerate(self.cut):
+            paths, scores = self.record.rated(number)
             if not paths:
                 listed, ways, rng = self._listed(number), self._paths_of(number), generator(0, "unrated")
                 paths = listed or list(dict.fromkeys(ways.random(rng) for _ in range(self.population)))

@@ -6,7 +6,7 @@ M supernets of their own weights and optimisers; scores S[c, m] of architecture 
     step:  c uniformly; m ~ P(m | c) = softmax_m(T S[c, :] - d)
            model m trains c on a batch of train, and is judged on c by a batch of valid
            S[c, m] <- 0.9 S[c, m] + 0.1 accuracy
-    end:   all c on valid, with the weights of their model; the best is retrained from scratch
+    end:   the c of the best scores on valid, with the weights of their model; the best is retrained from scratch
 
 A step costs one supernet's, memory is M times as much, and each model sees one step in M. Its normalisations go by the
 batch where it is judged; what is evaluated in the end is recalibrated, and what is retrained has statistics of its own.
@@ -85,6 +85,7 @@ class PoolingMixture(WeightSharing):
         weight_decay: of the slices a path used.
         temperature: T of the last epoch; that of the first is 1.
         keep: share of a score that stays when it is updated.
+        rated: architectures that are judged at the end, best scores first.
         largest: architectures that the space may have at most, for all are listed.
     """
 
@@ -97,6 +98,7 @@ class PoolingMixture(WeightSharing):
     weight_decay: float = 0.0
     temperature: float = 100.0
     keep: float = 0.9
+    rated: int = 100
     largest: int = 1000
     retrain: ClassVar[bool] = True
     _architectures: list[Architecture] = field(default_factory=list, init=False, repr=False)
@@ -111,11 +113,16 @@ class PoolingMixture(WeightSharing):
             if value not in known:
                 raise UsageError(unknown_name_sentence(f"{name} of pooling_mixture", value, known))
         shares = self.floor, self.warmup, self.keep
-        if self.models < 1 or self.lr <= 0 or self.temperature < 1 or not all(0 <= share < 1 for share in shares):
+        if (
+            min(self.models, self.rated) < 1
+            or self.lr <= 0
+            or self.temperature < 1
+            or not all(0 <= share < 1 for share in shares)
+        ):
             raise UsageError(
-                f"pooling_mixture was given models={self.models}, lr={self.lr}, temperature={self.temperature}, "
-                f"floor={self.floor}, warmup={self.warmup} and keep={self.keep}; expected models >= 1, lr > 0, "
-                "temperature >= 1, and shares from 0 to below 1."
+                f"pooling_mixture was given models={self.models}, rated={self.rated}, lr={self.lr}, "
+                f"temperature={self.temperature}, floor={self.floor}, warmup={self.warmup} and keep={self.keep}; "
+                "expected models and rated from 1, lr > 0, temperature >= 1, and shares from 0 to below 1."
             )
 
     def setup(self, problem: Problem) -> None:
@@ -216,7 +223,7 @@ class PoolingMixture(WeightSharing):
         return (self._name(int(self._responsible(self._numbers[architecture]).argmax())),)
 
     def derive(self) -> list[Architecture]:
-        """Return all architectures within the limits, by the score of the model that answers for each."""
+        """Return the architectures within the limits with the best scores of the models that answer for them."""
         models = self._responsible().argmax(axis=1)
         scores = self._scores[np.arange(len(models)), models]
-        return [self._architectures[number] for number in np.argsort(-scores, kind="stable")]
+        return [self._architectures[number] for number in np.argsort(-scores, kind="stable")[: self.rated]]

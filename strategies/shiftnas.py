@@ -66,6 +66,7 @@ PRESETS: Final[Mapping[str, Constants]] = {
         "look_ahead", "cost", "additive", 1e8, 0.1, 100, 1e-3, 0.0, 1e-3, 1, 1, 1.0, 1, False, 0.1, 1e-5
     ),
 }
+XI_FLOOR: Final = 0.01
 KNOWN: Final = {
     "estimator": ("reward", "look_ahead", "none"),
     "theta_path": ("bins", "cost"),
@@ -313,7 +314,8 @@ class ShiftNAS(WeightSharing):
             passes = self._teacher.measure(context, numbers)
         else:
             through = self._guide.through_cost(context, self._distribution) if self._set.theta_path == "cost" else None
-            passes = self._teacher.look_ahead(context, numbers, self._set.lr, through)
+            xi = self._set.lr * max(warmup_cosine(self._progress(context), 0.05), XI_FLOOR)
+            passes = self._teacher.look_ahead(context, numbers, xi, through)
         gradient = self._distribution.theta.grad
         assert gradient is not None
         gradient.mul_(self.sign)

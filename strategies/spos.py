@@ -2,7 +2,7 @@
 
     train:  each step draws one architecture uniformly and trains its path alone
     search: evolution on the trained supernet, each architecture rated on valid after recalibration
-            (`nasforge.strategy.population`: 20 generations of 50, 10 parents, 25 crossovers, 25 mutations)
+            (`nasforge.strategy.population`)
     retrain the best from scratch
 
 No weight of the supernet is tied to what the search finds, so it is the baseline of all other samplings.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, final
+from typing import ClassVar, Final, Literal, final
 
 import numpy as np
 import torch
@@ -22,9 +22,16 @@ from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Evaluation, Problem, Proposal, WeightSharing
 from nasforge.strategy.population import Population, Sizes, uniform_moves
+from nasforge.strategy.preset import resolve
 from nasforge.training import TrainConfig
 from nasforge.training.path_sgd import PathSGD
 from nasforge.training.schedule import warmup_cosine
+
+PRESETS: Final[Mapping[str, Sizes]] = {
+    "quick": Sizes(population=12, generations=4, parents=4, crossover=4, mutation=4),
+    "paper": Sizes(),
+}
+"""How large the evolution is: for searches of minutes, and as in the article."""
 
 
 @final
@@ -32,6 +39,7 @@ from nasforge.training.schedule import warmup_cosine
 class SPOS(WeightSharing):
     """Uniform single path training, then evolution over the trained weights.
 
+    `preset` sets the sizes of the evolution, from `population` to `mutation`; a size given beside it goes before.
     It takes every kind of choice: paths of operators as in the article, and sliced widths, kernels and depths.
     "Uniform" is the space's own law of sampling. The article's constants of ImageNet are `lr=0.5 weight_decay=4e-5`
     with batches of 1,024; the defaults here are for batches of 64. What a path did not use is not decayed.
@@ -41,6 +49,7 @@ class SPOS(WeightSharing):
         weight_decay: of the slices a path used, not on normalisations and biases.
         warmup: share of the steps with rising learning rate.
         label_smoothing: of the training loss (the article has 0.1).
+        preset: `quick` (4 generations of 12, 4 parents, 4 crossovers, 4 mutations) or `paper` (20 of 50, 10, 25, 25).
         population: architectures of a generation.
         generations: of the evolution, the random first one counted.
         parents: best of all rated that have children.
@@ -54,11 +63,12 @@ class SPOS(WeightSharing):
     weight_decay: float = 5e-4
     warmup: float = 0.05
     label_smoothing: float = 0.0
-    population: int = 50
-    generations: int = 20
-    parents: int = 10
-    crossover: int = 25
-    mutation: int = 25
+    preset: Literal["quick", "paper"] = "quick"
+    population: int | None = None
+    generations: int | None = None
+    parents: int | None = None
+    crossover: int | None = None
+    mutation: int | None = None
     mutation_probability: float = 0.1
     tries: int = 100
     retrain: ClassVar[bool] = True
@@ -77,7 +87,7 @@ class SPOS(WeightSharing):
 
     @property
     def _sizes(self) -> Sizes:
-        return Sizes(self.population, self.generations, self.parents, self.crossover, self.mutation)
+        return resolve(PRESETS, self)
 
     def setup(self, problem: Problem) -> None:
         """Start before the first generation."""

@@ -1,13 +1,14 @@
 """BigNAS: children that keep the supernet's weights against the same networks trained alone.
 
-    python benchmarks/claims/bignas_children.py [--data fractals|fashion_mnist|cifar10] [--quick]
+    python benchmarks/claims/bignas_children.py [--data fractals|fashion_mnist|cifar10] [--resolutions] [--quick]
 
 For each seed one supernet is trained by `bignas`; the smallest, four random and the largest network are judged with
 its weights, with and without recalibration of batch normalisation, and trained alone for as many steps of as many
 images: each child of the supernet sees its images once in a step, as a network alone does. Accuracies are on the
 test split, which nothing was chosen by; learning rates were set on valid with other seeds. Elastic are width, depth
 and kernel; the expansion is fixed as in the paper, unless `--expansions 2 3 4` says otherwise, and so is the
-resolution. Labels are smoothed neither for the supernet's biggest child nor for the networks alone.
+resolution; with `--resolutions` it is the small preset of the space `bignas`, whose networks differ in resolution too,
+in training alone as well. Labels are smoothed neither for the supernet's biggest child nor for the networks alone.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ def skeleton_of(expansions: Sequence[int]) -> Skeleton:
     return replace(SKELETON, expansions=tuple(expansions))
 
 
-def space_for(source: Any, skeleton: Skeleton) -> SearchSpace:
-    make = registry.load("spaces", "mbconv_elastic")
-    space: SearchSpace = make(source.input_shape, len(source.classes), skeleton=skeleton)
+def space_for(source: Any, skeleton: Skeleton | None) -> SearchSpace:
+    name, options = ("bignas", {}) if skeleton is None else ("mbconv_elastic", {"skeleton": skeleton})
+    space: SearchSpace = registry.load("spaces", name)(source.input_shape, len(source.classes), **options)
     return space
 
 
 def inherited(
-    data: str, seed: int, skeleton: Skeleton, steps: int, lr: float, split: str = "test"
+    data: str, seed: int, skeleton: Skeleton | None, steps: int, lr: float, split: str = "test"
 ) -> list[dict[str, float]]:
     """Train a supernet; return for each network its accuracies and its negative log-likelihood."""
     source = source_of(data, seed)
@@ -94,7 +95,7 @@ def inherited(
 
 
 def alone(
-    data: str, seed: int, skeleton: Skeleton, place: int, steps: int, lr: float, split: str = "test"
+    data: str, seed: int, skeleton: Skeleton | None, place: int, steps: int, lr: float, split: str = "test"
 ) -> dict[str, float]:
     """Train one of the networks alone; return its accuracy and negative log-likelihood."""
     source, task = source_of(data, seed), Classification()
@@ -107,7 +108,7 @@ def alone(
 
 
 def measure(
-    data: str, seed: int, skeleton: Skeleton, steps: int, lr_shared: float, lr_alone: float
+    data: str, seed: int, skeleton: Skeleton | None, steps: int, lr_shared: float, lr_alone: float
 ) -> list[dict[str, float]]:
     given = {"data": data, "seed": seed, "steps": steps, "skeleton": repr(skeleton)}
     shared = part(
@@ -134,11 +135,12 @@ def main() -> None:
     parser.add_argument("--lr-alone", type=float, default=LR_ALONE)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
     parser.add_argument("--expansions", type=int, nargs="+", default=SKELETON.expansions)
+    parser.add_argument("--resolutions", action="store_true", help="the space `bignas`")
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     prepare_processor()
     steps, seeds = (10, (0,)) if given.quick else (given.steps, SEEDS[: given.seeds])
-    skeleton = skeleton_of(given.expansions)
+    skeleton = None if given.resolutions else skeleton_of(given.expansions)
     found = [measure(given.data, seed, skeleton, steps, given.lr_shared, given.lr_alone) for seed in seeds]
     values = {name: np.asarray([[row[name] for row in rows] for rows in found]) * 100 for name in ACCURACIES}
     gap = values["inherited"] - values["alone"]
@@ -166,7 +168,9 @@ def main() -> None:
         "holds": low > MARGIN_POINTS,
         "networks": found,
     }
-    name = "bignas_children" if len(skeleton.expansions) == 1 else "bignas_children_elastic_expansion"
+    name = "bignas_children"
+    if skeleton is None or len(skeleton.expansions) > 1:
+        name += "_resolutions" if skeleton is None else "_elastic_expansion"
     record(result_name(name, given.data, quick=given.quick), header, rows, details)
     sys.stdout.write(
         f"\ninherited - alone: {mean:+.2f} points, 95 % {low:+.2f} to {high:+.2f}; by seed "

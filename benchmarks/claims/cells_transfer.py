@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from claims.parts import part
 from record import record
 
 from nasforge import registry
+from nasforge.bench.ranking import honest_ranking
 from nasforge.build import build_network
 from nasforge.rng import generator
 from nasforge.run.setup import load_source
@@ -93,13 +93,10 @@ def measured(scale: dict[str, Any], decisions: list[int], seed: int) -> dict[str
     return found
 
 
-def kendall(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+def kendall(first: np.ndarray, second: np.ndarray) -> tuple[float | None, float | None, float | None]:
     """Return Kendall's tau-b with its 95 % bootstrap interval over cells."""
-    rng = generator(0, "bootstrap")
-    drawn = rng.integers(0, len(first), (RESAMPLES, len(first)))
-    taus = [stats.kendalltau(first[rows], second[rows]).statistic for rows in drawn]
-    low, high = np.nanquantile(taus, [0.025, 0.975])
-    return float(stats.kendalltau(first, second).statistic), float(low), float(high)
+    found = honest_ranking(first, second, resamples=RESAMPLES).rating.kendall
+    return found.value, found.low, found.high
 
 
 def main() -> None:

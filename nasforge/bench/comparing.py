@@ -21,6 +21,7 @@ from nasforge.run.result import latency_warning
 
 PREDICTED: Final = "latency_ms_predicted"
 VOLUME: Final = "hypervolume"
+EQUAL_COST: Final = 0.05
 LESS_IS_BETTER: Final = re.compile(r"latency|params|macs|bitops|bytes|nll|loss|error|rmspe|seconds|evaluations")
 
 
@@ -70,6 +71,7 @@ def compare(
     configurations = tuple(parts.configuration(label, members) for label, members in groups.items())
     pairs = tuple(parts.pairs(configurations, first))
     _say_what_is_missing(configurations, pairs, runs, notes)
+    _say_unequal_cost(configurations, notes)
     sign = -1.0 if objective[1] == "maximize" else 1.0
     return Comparison(
         metric=chosen,
@@ -85,6 +87,17 @@ def compare(
         differing=tuple(differing),
         notes=tuple(notes),
     )
+
+
+def _say_unequal_cost(configurations: Sequence[Configuration], notes: list[str]) -> None:
+    """Note configurations whose searches did not cost the same, counted in multiply-accumulates of images."""
+    costs = {each.label: each.image_macs.mean for each in configurations if each.image_macs is not None}
+    low, high = (edge(costs, key=costs.__getitem__, default="") for edge in (min, max))
+    if costs and costs[high] > costs[low] * (1 + EQUAL_COST):
+        notes.append(
+            f"the searches did not cost the same: '{high}' {costs[high]:.3g} multiply-accumulates of images, '{low}' "
+            f"{costs[low]:.3g}."
+        )
 
 
 def direction_of(metric: str, objective: tuple[str, str]) -> str:
@@ -128,6 +141,7 @@ class _Parts:
             latency_metric=latency,
             seconds=self.mean(_of(values, "seconds")),
             evaluations=self.mean(_of(values, "evaluations")),
+            image_macs=self.mean(_of(values, "image_macs")),
             hypervolume=self.mean(volumes),
             curve=curve_of([run.curve for run in runs.values() if run.curve]),
             fronts={seed: run.front(self.cost) for seed, run in runs.items()},

@@ -55,7 +55,8 @@ class Configuration:
         score: of the metric that is compared.
         best: the best of its values, with the seed.
         latency: in milliseconds, and `latency_metric` whether measured or predicted.
-        seconds, evaluations: of a whole run.
+        seconds, evaluations, image_macs: of a whole run; the last are the multiply-accumulates of all passes of its
+            search, where they were counted.
         hypervolume: of the front, up to the common reference.
         curve: None where no run has one.
         fronts: (cost, first objective) of each run's front, by seed.
@@ -70,6 +71,7 @@ class Configuration:
     latency_metric: str
     seconds: Mean | None
     evaluations: Mean | None
+    image_macs: Mean | None
     hypervolume: Mean | None
     curve: Curve | None
     fronts: Mapping[int, Sequence[Point]]

@@ -44,10 +44,11 @@ class Run:
     curve: tuple[float, ...]
 
     def values(self) -> dict[str, float]:
-        """Return everything that runs can be compared by: metrics of the chosen network, seconds, evaluations."""
+        """Return everything that runs can be compared by: metrics of the chosen network, what the run cost."""
         best = self.result["best"] or {}
         given = {**best.get("metrics", {}), "evaluations": self.result["evaluations"]}
         given["seconds"] = self.result["seconds"].get("total")
+        given["image_macs"] = image_macs(self.result.get("cost"))
         found = {str(key): number(value) for key, value in given.items()}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -72,6 +73,14 @@ class Run:
         metrics = [each.get("metrics", {}) for each in self.result["pareto"]]
         found = [(number(each.get(cost)), number(each.get(self.objective[0]))) for each in metrics]
         return sorted((x, y) for x, y in found if x is not None and y is not None)
+
+
+def image_macs(cost: Any) -> float | None:
+    """Return the multiply-accumulates of all parts of a run's `cost`; None where nothing was counted."""
+    parts = cost.values() if isinstance(cost, Mapping) else ()
+    found = [number(part.get("image_macs")) for part in parts if isinstance(part, Mapping)]
+    known = [each for each in found if each is not None]
+    return math.fsum(known) if known else None
 
 
 def read_runs(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:

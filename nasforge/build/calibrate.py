@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasforge.build.network import tell_network
 from nasforge.errors import UsageError
 
 
@@ -34,7 +35,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
     count = 0
     try:
         for batch in batches if norms else ():
-            network(batch)
+            tell_network(network, batch, network(batch))
             count += 1
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

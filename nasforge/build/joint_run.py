@@ -17,6 +17,7 @@ from torch import Tensor
 from nasforge.build.joint_graph import JointGraph
 from nasforge.build.joint_schedule import Schedule
 from nasforge.build.joint_units import Convolved, Normalised, Norms, before_norms, make_units
+from nasforge.build.passes import images_of, tell_pass
 from nasforge.build.plan import gather_heads
 from nasforge.build.supernet import Supernet
 from nasforge.errors import UsageError
@@ -60,7 +61,7 @@ class JointRun:
         self._schedule = self._judging
         self._norms = Norms()
         self._values: dict[int, Tensor] = {}
-        self._bytes = self.peak_bytes = self.kept_bytes = self.computed = 0
+        self._bytes = self.peak_bytes = self.kept_bytes = self.computed = self._macs = 0
 
     def _unit(self, number: int) -> Any:
         unit = self._units[number]
@@ -89,12 +90,15 @@ class JointRun:
     @torch.no_grad()
     def _pass(self, x: Tensor | Mapping[str, Tensor], schedule: Schedule) -> Iterator[tuple[int, int]]:
         """Compute all that is scheduled; yield the place of each architecture that is done, and the time."""
-        self._values, self._bytes, self._schedule, time = self._feed(x), 0, schedule, 0
+        self._values, self._bytes, self._macs, time = self._feed(x), 0, 0, 0
+        self._schedule = schedule
         with _evaluating(self._supernet):
             for place, new in schedule.visits:
                 for number in new:
                     self._make(number, time)
                     time += 1
+                tell_pass(images_of(x), lambda: images_of(x) * self._macs, ())
+                self._macs = 0
                 yield place, time
                 time += 1
         self._values = {}
@@ -123,6 +127,7 @@ class JointRun:
         self._bytes += value.nbytes
         self.peak_bytes = max(self.peak_bytes, self._bytes)
         self.computed += 1
+        self._macs += unit.macs
 
     def _restore(self, numbers: Iterable[int]) -> None:
         missing: set[int] = set()

@@ -76,6 +76,11 @@ class Unit(ABC):
         """The numbers among `reads` whose values are overwritten."""
         return ()
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        return 0
+
     @abstractmethod
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Return the value, (batch, *shape)."""
@@ -88,6 +93,11 @@ class Plain(Unit):
 
     found: Computation
     reads: tuple[int, ...]
+
+    @property
+    def macs(self) -> int:
+        """Those of the layer."""
+        return self.found.op.macs(self.found.types)
 
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Run the layer."""
@@ -139,6 +149,11 @@ class Pointwise(Unit):
     found: Computation
     reads: tuple[int, ...]
 
+    @property
+    def macs(self) -> int:
+        """Those of the layer."""
+        return self.found.op.macs(self.found.types)
+
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Multiply."""
         assert isinstance(self.found.layer, ElasticConv2d)
@@ -155,6 +170,11 @@ class Normalised(Unit):
     found: Computation
     reads: tuple[int, ...]
     ends: bool
+
+    @property
+    def macs(self) -> int:
+        """Those of the layer."""
+        return self.found.op.macs(self.found.types)
 
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Normalise by the batch while observing, by what was observed afterwards."""
@@ -176,6 +196,11 @@ class Convolved(Unit):
     norm: Computation
     reads: tuple[int, ...]
     ends: bool
+
+    @property
+    def macs(self) -> int:
+        """Those of the convolution and of the normalisation."""
+        return self.conv.op.macs(self.conv.types) + self.norm.op.macs(self.norm.types)
 
     def run(self, norms: Norms, *inputs: Tensor) -> Tensor:
         """Convolve and normalise; in one where the statistics are known."""

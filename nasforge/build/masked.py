@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nasforge.build.passes import macs_of
 from nasforge.build.plan import gather_heads
 from nasforge.build.variant_parts import Expanded, Variant, VariantPart, common_order, total_share
 from nasforge.build.variants import layer_key
@@ -71,6 +72,7 @@ class MaskedRun:
         self._given = self._checked(shares)
         mixed = {index: self._space.allowed[index] for index in self._given}
         lowered = [self._space.lower(self._space.validated(a), mixed or None) for a in distinct]
+        self._lowered = lowered
         self._live = [{(graph.nodes[step.node].name, step.part) for step in graph.steps} for graph in lowered]
         self._rows = np.maximum(np.asarray([a.decisions for a in distinct]).reshape(len(distinct), -1), 0)
         self._shares: dict[int, Tensor] = {}
@@ -95,6 +97,11 @@ class MaskedRun:
                     )
             found[index] = share.to(self._like.dtype).expand(self._batch, options)
         return found
+
+    def image_macs(self) -> int:
+        """Return the multiply-accumulates that the architectures of all images have alone."""
+        macs = [macs_of(graph.steps) for graph in self._lowered]
+        return sum(macs[place] * count for place, count in enumerate(torch.bincount(self._of_image).tolist()))
 
     def run(self) -> Any:
         """Run the graph and return the outputs as `Supernet.forward` does."""

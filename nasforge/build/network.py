@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from nasforge.build.passes import images_of, tell_pass
 from nasforge.build.plan import Plan, make_plan
 from nasforge.build.variants import layer_key
 from nasforge.layers import layer_class
@@ -77,6 +78,15 @@ class Network(nn.Module):
     def module_of(self, place: int) -> nn.Module:
         """Return the module of the step at `place`."""
         return self.layers[self._names[place]]
+
+
+def tell_network(module: object, x: Tensor | Mapping[str, Tensor], outputs: Any) -> None:
+    """Tell whoever counts passes that a module has run on `x`; only of a `Network` the multiply-accumulates are known.
+
+    Networks do not tell by themselves, since they are exported too.
+    """
+    if isinstance(module, Network):
+        tell_pass(images_of(x), lambda: images_of(x) * module.plan.macs, outputs)
 
 
 def build_network(lowered: Lowered, seed: int | None = None) -> Network:

@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from nasforge.build.passes import macs_of
 from nasforge.errors import UsageError
 from nasforge.space.lower import Lowered, Step
 from nasforge.space.node import InputOp
@@ -33,6 +34,11 @@ class Plan:
     def producers(self) -> dict[int, int]:
         """The step that makes each value; inputs are made by none."""
         return {step.output: place for place, step in enumerate(self.steps)}
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of all steps for one image."""
+        return macs_of(self.steps)
 
     @cached_property
     def drops(self) -> dict[int, float]:
@@ -83,7 +89,7 @@ def make_plan(lowered: Lowered) -> Plan:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """What runs between two boundaries: steps in order, their layers, and which values each step frees."""
 
@@ -93,6 +99,11 @@ class Part:
     steps: tuple[Step, ...]
     layers: tuple[Any, ...]
     frees: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of its steps for one image."""
+        return macs_of(self.steps)
 
 
 def make_part(plan: Plan, layers: Sequence[Any], source: int | None, wanted: tuple[int, ...]) -> Part:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nasforge.build.masked import MaskedRun
 from nasforge.build.mixing import MixedRun
+from nasforge.build.passes import images_of, tell_pass
 from nasforge.build.plan import Part, Plan, make_part, make_plan
 from nasforge.build.variants import layer_key, make_layers
 from nasforge.errors import ArchitectureError, UsageError, unknown_name_sentence
@@ -165,7 +166,9 @@ class Supernet(nn.Module):
             for number in frees:
                 del values[number]
             del found
-        return plan.collect(values, self.training), reached
+        outputs = plan.collect(values, self.training)
+        tell_pass(images_of(x), lambda: images_of(x) * self.space.macs(architecture), outputs)
+        return outputs, reached
 
     def _mixed(self, x: Any, architecture: Architecture, mixtures: Mapping[str, Mixture]) -> Any:
         names = [str(read.name) for read in self.space.choices]
@@ -175,7 +178,9 @@ class Supernet(nn.Module):
         by_choice = {names.index(name): mixture for name, mixture in mixtures.items()}
         mixed = tuple(sorted((number, mixture.support) for number, mixture in by_choice.items()))
         plan, layers = self._plan(architecture, mixed)
-        return MixedRun(self, plan, layers, by_choice, names).run(x, self.training)
+        outputs = MixedRun(self, plan, layers, by_choice, names).run(x, self.training)
+        tell_pass(images_of(x), lambda: images_of(x) * plan.macs, outputs)
+        return outputs
 
     def run_masked(
         self,
@@ -198,7 +203,10 @@ class Supernet(nn.Module):
             UsageError: numbers that do not fit, an unknown choice.
             IncompatibleError: architectures, or a layer, that masks cannot express.
         """
-        return MaskedRun(self, architectures, x, shares or {}).run()
+        run = MaskedRun(self, architectures, x, shares or {})
+        outputs = run.run()
+        tell_pass(images_of(x), run.image_macs, outputs)
+        return outputs
 
     @contextmanager
     def recording(self) -> Iterator[LeafViews]:
@@ -227,7 +235,9 @@ class Supernet(nn.Module):
             values[step.output] = layer(step.op, step.input_types, *[values[i] for i in step.inputs])
             for number in frees:
                 del values[number]
-        return values[part.wanted[0]] if stop is not None else plan.collect(values, self.training)
+        outputs = values[part.wanted[0]] if stop is not None else plan.collect(values, self.training)
+        tell_pass(len(x), lambda: len(x) * part.macs, outputs)
+        return outputs
 
     def _make_part(self, architecture: Architecture, start: str | None, stop: str | None) -> tuple[Plan, Part]:
         self._check_boundaries(start, stop)

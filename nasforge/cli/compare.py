@@ -18,7 +18,9 @@ def compare(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs and sweeps.")],
     metric: Annotated[
         Optional[str],  # noqa: UP045 - typer reads it at run time
-        typer.Option(help="Of the chosen networks, or seconds, evaluations; accuracy where every run has it."),
+        typer.Option(
+            help="Of the chosen networks, or seconds, evaluations, image_macs; accuracy where every run has it."
+        ),
     ] = None,
     baseline: Annotated[
         Optional[str],  # noqa: UP045 - as above
@@ -60,6 +62,7 @@ def print_comparison(comparison: Comparison) -> None:
         "latency_ms",
         "seconds",
         "evaluations",
+        "image_macs",
         "hypervolume",
     )
     print_table(header, [_row(comparison, each) for each in comparison.configurations])
@@ -91,7 +94,9 @@ def _row(comparison: Comparison, each: Configuration) -> list[str]:
         "" if each.latency_metric == "latency_ms" or each.latency is None else " predicted"
     )
     label = each.label + (" *" if each.label == comparison.baseline else "")
-    shorts = ["-" if value is None else f"{value.mean:.4g}" for value in (each.seconds, each.evaluations)]
+    shorts = [
+        "-" if value is None else f"{value.mean:.4g}" for value in (each.seconds, each.evaluations, each.image_macs)
+    ]
     return [label, str(len(each.folders)), _mean(each.score), best, latency, *shorts, _mean(each.hypervolume)]
 
 

@@ -83,7 +83,17 @@ def _how(document: Document) -> str:
 def summary_table(document: Document) -> Markup:
     """Return the table of all configurations, the baseline marked."""
     metric = document["metric"]
-    header = ["configuration", "seeds", words(metric), "best", "latency", "time", "evaluations", "hypervolume"]
+    header = [
+        "configuration",
+        "seeds",
+        words(metric),
+        "best",
+        "latency",
+        "time",
+        "evaluations",
+        "image-MACs",
+        "hypervolume",
+    ]
     rows = [element("tr", *_cells(document, each)) for each in document["configurations"]]
     return joined([table(header, rows, class_="compared"), _reference(document)])
 
@@ -102,6 +112,7 @@ def _cells(document: Document, each: Document) -> list[Markup]:
         latency,
         NOTHING if seconds is None else seconds_text(seconds["mean"]),
         with_interval("evaluations", each["evaluations"], interval=False),
+        NOTHING if each.get("image_macs") is None else f"{each['image_macs']['mean']:.3g}",
         with_interval(_VOLUME, each["hypervolume"]),
     ]
     return [element("th", each["label"], tag, scope="row", class_="text"), *(element("td", part) for part in cells)]

@@ -36,6 +36,7 @@ def how_it_was_made(contents: Contents) -> Markup:
         _box("Data and splits", _splits(contents)),
         _box("Budget and limits", _pairs({"seed": result["seed"], **result["budget"]})),
         _box("Time", _seconds(result["seconds"])),
+        *([_box("What the search cost", _cost(result["cost"]))] if result.get("cost") else []),
         _box("Latency", _latency(result["latency"])),
         _box("Machine and versions", _pairs({"nasforge": result["nasforge"], **result["environment"]})),
     ]
@@ -122,6 +123,29 @@ def _splits(contents: Contents) -> Markup:
     rows += [("weights in the search", ", ".join(sorted(inside)))] if inside else []
     rule = "Weights learn on train; the search sees only valid, held out of train; test is opened once, at the end."
     return joined([element("p", rule), _list(rows)])
+
+
+_COUNTED: Final = ("steps", "drawn", "forward", "backward", "image_macs")
+
+
+def _cost(cost: Any) -> Markup:
+    """Return the counts of training and of rating; a backward pass costs as much as two forward ones."""
+    parts = cost.items() if isinstance(cost, Mapping) else ()
+    rows = [
+        [
+            element("th", str(part), scope="row"),
+            *(element("td", _counted(counts.get(name) if isinstance(counts, Mapping) else None)) for name in _COUNTED),
+        ]
+        for part, counts in parts
+    ]
+    return table(["part", "steps", "images drawn", "passes", "backward", "image-MACs"], rows, "figures")
+
+
+def _counted(value: Any) -> str:
+    found = number(value)
+    if found is None:
+        return NOTHING
+    return f"{found:,.0f}" if found < 1e7 else f"{found:.3g}"
 
 
 def _seconds(seconds: Mapping[str, Any]) -> Markup:

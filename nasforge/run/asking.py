@@ -81,6 +81,7 @@ class Asking:
             ask=asked,
             tell=self.told,
             seconds=outcome.seconds,
+            cost=outcome.cost,
         )
 
     def tell(self, evaluation: Evaluation) -> None:

@@ -30,7 +30,7 @@ from nasforge.run.setup import INHERITED, Setup
 from nasforge.run.shared_training import CHECKPOINT_SECONDS, SharedTraining
 from nasforge.run.timing import fitting_epochs
 from nasforge.run.training import hear
-from nasforge.strategy import Evaluation
+from nasforge.strategy import Evaluation, WeightSharing
 from nasforge.training import Training, evaluate
 
 if TYPE_CHECKING:
@@ -132,8 +132,9 @@ class Delivery:
             finalist.weights = RETRAINED
         else:
             assert self._training is not None, "only strategies with shared weights do without retraining"
-            supernet: Any = self._training.modules["supernet"]
             setup = self._setup
+            assert isinstance(setup.strategy, WeightSharing)
+            supernet: Any = self._training.modules[setup.strategy.holders(architecture)[0]]
             evaluator = SharedEvaluator(supernet, setup.task, setup.source, augment=augmented(setup))
             module = evaluator.network(architecture)
             finalist.weights = INHERITED

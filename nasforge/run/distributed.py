@@ -126,6 +126,10 @@ class Ranks:
             buffer.copy_(flat[start : start + buffer.numel()].view_as(buffer))
             start += buffer.numel()
 
+    def total(self, own: Sequence[float]) -> list[float]:
+        """Return the sums over all processes."""
+        return self._sum(own)
+
     def any(self, asked: bool) -> bool:
         """Say whether any process asks."""
         return self._sum([float(asked)])[0] > 0

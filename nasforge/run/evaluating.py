@@ -20,10 +20,11 @@ from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.trained import TrainedEvaluator
 from nasforge.goals import Objective
 from nasforge.run.executors import make_executor
-from nasforge.run.local import Evaluate, Executor, Job, Outcome, TogetherExecutor
+from nasforge.run.local import Counted, Evaluate, Executor, Job, MeasuresMany, Outcome, TogetherExecutor
 from nasforge.run.plan import Plan, training_config
 from nasforge.run.setup import Setup
 from nasforge.strategy import Evaluation, WeightSharing
+from nasforge.training.meter import RATING, Meter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     strategy = setup.strategy
     if strategy.evaluator == "trained":
         config = training_config(setup.settings.training, plan.evaluation_epochs)
-        return Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup)))
+        return Metered(Measured(TrainedEvaluator(setup.space, setup.task, setup.source, config, judge_of(setup))))
     if strategy.evaluator != "shared" or training is None or not isinstance(strategy, WeightSharing):
         raise UsageError(
             f"strategy '{setup.settings.strategy.name}' wants '{strategy.evaluator}' evaluation, which needs a "
@@ -59,8 +60,8 @@ def measure_function(setup: Setup, plan: Plan, training: SharedTraining | None) 
     }
     shared = Inherited(strategy, evaluators, setup.problem.objectives[0])
     if type(strategy).rate is WeightSharing.rate:
-        return shared
-    return Rated(strategy, training.modules, shared)
+        return Metered(shared)
+    return Metered(Rated(strategy, training.modules, shared))
 
 
 def shared_evaluator(setup: Setup, supernet: Supernet) -> SharedEvaluator:
@@ -70,16 +71,19 @@ def shared_evaluator(setup: Setup, supernet: Supernet) -> SharedEvaluator:
 
 def at_a_time(setup: Setup) -> int:
     """Return how many evaluations a run has under way."""
-    settings = setup.settings
-    rated = setup.table is None and setup.scored is None and setup.strategy.evaluator == "shared"
-    return settings.together if rated and not settings.distributed else settings.workers
+    return setup.settings.together if _together(setup) else setup.settings.workers
 
 
 def executor_of(setup: Setup, measure: Evaluate, note: Callable[[str], Any]) -> Executor:
     """Return the executor of a run; in this process it takes all that are rated by shared weights in one go."""
-    if isinstance(measure, Inherited | Rated) and not setup.settings.distributed:
+    if _together(setup) and isinstance(measure, MeasuresMany):
         return TogetherExecutor(measure, at_a_time(setup))
     return make_executor(setup.settings, measure, note)
+
+
+def _together(setup: Setup) -> bool:
+    rated = setup.table is None and setup.scored is None and setup.strategy.evaluator == "shared"
+    return rated and not setup.settings.distributed
 
 
 def judge_of(setup: Setup) -> Judge | None:
@@ -91,6 +95,34 @@ def judge_of(setup: Setup) -> Judge | None:
 def augmented(setup: Setup) -> bool:
     """Return whether the images are augmented that shared weights are trained on."""
     return training_config(setup.settings.training).augment
+
+
+@final
+class Metered:
+    """Counts what each evaluation costs: its rating, and its training where it is trained."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        """Take what evaluates."""
+        self._evaluate, self._meter = evaluate, Meter()
+
+    def __call__(self, job: Job) -> Mapping[str, float]:
+        """Return the metrics of a job."""
+        self._meter = Meter()
+        with self._meter.counting(RATING):
+            return self._evaluate(job)
+
+    def many(self, jobs: Sequence[Job]) -> Sequence[Mapping[str, float]]:
+        """Return the metrics of several jobs, in less time than one after the other where that can be."""
+        self._meter = Meter()
+        with self._meter.counting(RATING):
+            if isinstance(self._evaluate, MeasuresMany):
+                return self._evaluate.many(jobs)
+            return [self._evaluate(job) for job in jobs]
+
+    def spent(self) -> Counted:
+        """Return what the last call cost."""
+        found = self._meter.to_json()
+        return {part: {key: value for key, value in each.items() if key != "seconds"} for part, each in found.items()}
 
 
 @final

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, final
+from dataclasses import dataclass, field, replace
+from typing import Protocol, final, runtime_checkable
 
 from nasforge.errors import NasforgeError
 from nasforge.space import Architecture
@@ -23,18 +23,31 @@ class Job:
     seed: int
 
 
+Counted = Mapping[str, Mapping[str, float]]
+"""Counts of `nasforge.training.Counts` by part of a search, without seconds."""
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a job: metrics, or the sentence that says why there are none."""
+    """What came of a job: metrics, or the sentence that says why there are none; and what it cost."""
 
     number: int
     metrics: Mapping[str, float]
     error: str | None
     seconds: float
+    cost: Counted = field(default_factory=dict)
 
 
 Evaluate = Callable[[Job], Mapping[str, float]]
+
+
+@runtime_checkable
+class Metering(Protocol):
+    """A function that evaluates jobs and counts their passes."""
+
+    def spent(self) -> Counted:
+        """Return what the last call cost, whether it failed or not."""
 
 
 class Executor(Protocol):
@@ -76,6 +89,7 @@ class LocalExecutor:
         self._jobs.clear()
 
 
+@runtime_checkable
 class MeasuresMany(Protocol):
     """Measures a job, and several in less time than one after the other."""
 
@@ -89,6 +103,8 @@ class MeasuresMany(Protocol):
 @final
 class TogetherExecutor:
     """Runs all jobs that wait in one go, here and when an outcome is asked for.
+
+    The first outcome of several carries what all of them cost.
 
     Args:
         measure: measures them.
@@ -121,7 +137,10 @@ class TogetherExecutor:
         except NasforgeError:
             return [run_job(self._measure, job) for job in jobs]
         seconds = (time.perf_counter() - start) / len(jobs)
-        return [_outcome(job, metrics, seconds) for job, metrics in zip(jobs, found, strict=True)]
+        outcomes = [_outcome(job, metrics, seconds) for job, metrics in zip(jobs, found, strict=True)]
+        if isinstance(self._measure, Metering):
+            outcomes[0] = replace(outcomes[0], cost=self._measure.spent())
+        return outcomes
 
     def close(self) -> None:
         """Drop what is queued."""
@@ -130,6 +149,11 @@ class TogetherExecutor:
 
 def run_job(evaluate: Evaluate, job: Job) -> Outcome:
     """Evaluate a job and time it. A metric that is not finite is an error of the evaluation."""
+    outcome = _evaluated(evaluate, job)
+    return replace(outcome, cost=evaluate.spent()) if isinstance(evaluate, Metering) else outcome
+
+
+def _evaluated(evaluate: Evaluate, job: Job) -> Outcome:
     start = time.perf_counter()
     try:
         metrics = {key: float(value) for key, value in evaluate(job).items()}

@@ -32,6 +32,7 @@ def result_document(
     best: Finalist | None,
     seconds: Mapping[str, float],
     warnings: Sequence[str] = (),
+    cost: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of `result.json`, schema 1."""
     settings = setup.settings
@@ -52,6 +53,7 @@ def result_document(
         "evaluations": len(evaluations),
         "budget": {"asked": str(settings.budget), "limits": settings.limits.to_json(), **asdict(plan)},
         "seconds": dict(seconds),
+        "cost": dict(cost or {}),
         "latency": {
             "source": setup.predictor.source,
             "profile": setup.predictor.profile,

@@ -31,6 +31,7 @@ from nasforge.run.result import write_result
 from nasforge.run.settings import Settings
 from nasforge.run.setup import Given, Setup, set_up
 from nasforge.run.shared_training import SharedTraining, make_shared_training, train_shared
+from nasforge.run.spending import cost_of
 from nasforge.run.store import STUDY, StudyStore, check_storage, directions_of, open_store
 from nasforge.strategy import Evaluation, WeightSharing
 
@@ -105,7 +106,7 @@ class Search:
                 delivered = delivery.deliver(finalists, self._elapsed)
         finally:
             store.close()
-        return self._finish(evaluations, finalists, delivered, delivery)
+        return self._finish(evaluations, finalists, delivered, delivery, cost_of(training, evaluations))
 
     def restore(self, result: SearchResult) -> None:
         """Write the delivered files of a finished search again; what `result.json` says stays."""
@@ -198,7 +199,12 @@ class Search:
             self._listener.note(self._cut[-1])
 
     def _finish(
-        self, evaluations: list[Evaluation], finalists: list[Finalist], delivered: Finalist | None, delivery: Delivery
+        self,
+        evaluations: list[Evaluation],
+        finalists: list[Finalist],
+        delivered: Finalist | None,
+        delivery: Delivery,
+        cost: Mapping[str, Any],
     ) -> SearchResult:
         if delivered is not None:
             with self._timed("testing"):
@@ -210,7 +216,9 @@ class Search:
         for warning in warnings:
             self._listener.note(f"warning: {warning}")
         warnings += self._cut
-        document = result_document(self._setup, self._plan, evaluations, finalists, delivered, self._seconds, warnings)
+        document = result_document(
+            self._setup, self._plan, evaluations, finalists, delivered, self._seconds, warnings, cost
+        )
         write_result(self._folder.path, document)
         if self._write_report is not None:
             self._write_report(self._folder.path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -29,6 +29,7 @@ from nasforge.run.team import Alone, Team
 from nasforge.strategy import Batch, Phase, Problem, WeightSharing
 from nasforge.tasks import Loader, Task
 from nasforge.tasks.view import ViewMaker
+from nasforge.training.meter import NAMES, TRAINING, Counts, Meter
 
 CHECKPOINT_SECONDS: Final = 20.0
 Save = Callable[[str, dict[str, Any]], object]
@@ -52,6 +53,7 @@ class StepContext:
     progress: float
     rng: np.random.Generator
     team: Team
+    counts: Counts = field(default_factory=Counts)
     weight: float = 1.0
 
     def train_batch(self) -> Batch:
@@ -72,11 +74,13 @@ class StepContext:
 
     def _take_views(self, stream: BatchStream, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
         views = stream.take_views(makers)
+        self.counts.drew(len(views[0]) if views else 0)
         self.weight = stream.weight
         return views
 
     def _take(self, stream: BatchStream) -> Batch:
         batch = stream.take()
+        self.counts.drew(len(batch.targets))
         self.weight = stream.weight
         return batch
 
@@ -183,6 +187,9 @@ class SharedTraining:
         seed: of the run.
         device: where modules live.
         team: the processes that train as one; None: this one alone.
+
+    Attributes:
+        meter: what the training has cost on all processes, up to the last checkpoint; to its end once it has ended.
     """
 
     def __init__(
@@ -205,6 +212,7 @@ class SharedTraining:
         self.optimisers = strategy.optimisers(self.modules)
         self.phases = strategy.phases()
         self.phase, self.phase_step, self.step, self.elapsed = 0, 0, 0, 0.0
+        self.meter, self._own, self._before = Meter(), Meter(), Counts()
 
     @property
     def done(self) -> bool:
@@ -268,9 +276,22 @@ class SharedTraining:
 
     def _save(self, save: Save) -> None:
         self._team.settle(self.modules)
+        self._sum_up()
         save("training", self.state())
 
+    def _sum_up(self) -> None:
+        """Take what all processes have cost since they began into `meter`, beside what was loaded."""
+        own = self._own.training
+        summed = dict(zip(NAMES, self._team.total(own.values()), strict=True))
+        self.meter.parts[TRAINING] = counts = Counts.of({**summed, "steps": own.steps, "seconds": own.seconds})
+        counts.add(self._before)
+
     def _one_step(self, phase: Phase, progress: float) -> dict[str, float]:
+        with self._own.counting(TRAINING) as counts:
+            counts.steps += 1
+            return self._step(phase, progress, counts)
+
+    def _step(self, phase: Phase, progress: float, counts: Counts) -> dict[str, float]:
         rng = self._team.begin(self._seed, self.step, phase.name)
         context = StepContext(
             problem=self._problem,
@@ -286,6 +307,7 @@ class SharedTraining:
             progress=progress,
             rng=rng,
             team=self._team,
+            counts=counts,
         )
         return self._strategy.step(context)
 
@@ -298,6 +320,7 @@ class SharedTraining:
             "place": [self.phase, self.phase_step, self.step, self.elapsed],
             "batches": [self._train.taken, self._valid.taken],
             "pace": self._pace.state(),
+            "cost": self.meter.to_json(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -312,3 +335,5 @@ class SharedTraining:
         self.phase, self.phase_step, self.step, self.elapsed = int(phase), int(phase_step), int(step), float(elapsed)
         self._train.taken, self._valid.taken = map(int, state["batches"])
         self._pace.load_state(state["pace"])
+        self.meter, self._own = Meter.read(state.get("cost", {})), Meter()
+        self._before = Counts.of(self.meter.training.to_json())

@@ -5,7 +5,7 @@ The loop of `nasforge.run.shared_training` is the same for both; `nasforge.run.d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, final
 
 import numpy as np
@@ -42,6 +42,9 @@ class Team(Protocol):
     def agree(self, seconds: float, save: bool) -> tuple[float, bool, bool]:
         """End a step: how long it took, whether a checkpoint is due, whether to stop."""
 
+    def total(self, own: Sequence[float]) -> list[float]:
+        """Return the sums over all processes of what each has counted."""
+
     def settle(self, modules: Mapping[str, nn.Module]) -> None:
         """Average what each process gathers by itself: the running statistics of normalisations."""
 
@@ -77,6 +80,10 @@ class Alone:
     def agree(self, seconds: float, save: bool) -> tuple[float, bool, bool]:
         """Agree."""
         return seconds, save, False
+
+    def total(self, own: Sequence[float]) -> list[float]:
+        """Return it."""
+        return list(own)
 
     def settle(self, modules: Mapping[str, nn.Module]) -> None:
         """Leave the statistics."""

@@ -38,7 +38,8 @@ class Evaluation:
     """What was found out about a proposal.
 
     `number` counts evaluations in the order proposed, `ask` and `tell` the calls it went through.
-    A failed evaluation has an `error` and no metrics.
+    A failed evaluation has an `error` and no metrics. `cost` counts passes, images and multiply-accumulates by part of
+    the evaluation; it is empty where nothing was run, as for what is looked up.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Evaluation:
     ask: int = 0
     tell: int = 0
     seconds: float = 0.0
+    cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @final

@@ -36,6 +36,7 @@ class BlockRecord(nn.Module):
     calibration: Tensor
     filled: Tensor
     counts: Tensor
+    spreads: Tensor
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class BlockRecord(nn.Module):
         self.register_buffer("calibration", torch.zeros(calibration, *shape))
         self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
         self.register_buffer("counts", torch.zeros(len(blocks), dtype=torch.int64))
+        self.register_buffer("spreads", torch.full((len(blocks),), torch.nan))
         for number in range(len(blocks)):
             self.register_buffer(f"decisions{number}", torch.full((rows, len(space.choices)), -1, dtype=torch.int16))
             self.register_buffer(f"scores{number}", torch.full((rows,), torch.nan, dtype=torch.float64))
@@ -81,7 +83,7 @@ class BlockRecord(nn.Module):
         self.get_buffer(f"decisions{number}")[:count] = rows
         self.get_buffer(f"scores{number}")[:count] = torch.tensor(rated.scores, dtype=torch.float64)
         self.get_buffer(f"centres{number}").copy_(rated.centres)
-        self.counts[number] = count
+        self.counts[number], self.spreads[number] = count, rated.spread
 
     def rated(self, number: int) -> tuple[list[Architecture], np.ndarray]:
         """Return the rated paths of a block and their scores, those that are not finite left out."""

@@ -185,9 +185,10 @@ class WeightSharing(Strategy):
         """Return the architectures the trained state stands for, best first, all within the cost limits."""
 
     def holders(self, architecture: Architecture) -> tuple[str, ...]:
-        """Return the names of the supernets whose weights `shared` evaluation gives an architecture; the best counts.
+        """Return the names of the supernets whose weights `shared` evaluation gives an architecture.
 
-        The default is `supernet` alone. It is asked when the training is done.
+        The default is `supernet` alone. It is asked when the training is done. Of several the best rating counts; what
+        is delivered without retraining has the weights of the first.
         """
         return ("supernet",)
 

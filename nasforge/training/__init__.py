@@ -5,12 +5,13 @@ from nasforge.training.config import TrainConfig
 from nasforge.training.distillation import Teachers, adaptive_alpha_divergence, soft_cross_entropy, soft_targets
 from nasforge.training.ema import EMATwin
 from nasforge.training.loop import Training, TrainReport, evaluate, train
-from nasforge.training.meter import Meter
+from nasforge.training.meter import Counts, Meter, check_equal_cost
 from nasforge.training.optimiser import make_lars, make_sgd
 from nasforge.training.recipe import RECIPES
 
 __all__ = [
     "RECIPES",
+    "Counts",
     "EMATwin",
     "Meter",
     "Teachers",
@@ -19,6 +20,7 @@ __all__ = [
     "Training",
     "View",
     "adaptive_alpha_divergence",
+    "check_equal_cost",
     "evaluate",
     "make_lars",
     "make_sgd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from nasforge.build import AuxiliaryNetwork, WithAuxiliary, recalibrate
+from nasforge.build.network import tell_network
 from nasforge.errors import DivergedError, UsageError
 from nasforge.layers.drop_path import schedule_drop_path
 from nasforge.tasks import DataSource, Loader, Task
@@ -20,7 +22,7 @@ from nasforge.training.config import TrainConfig
 from nasforge.training.distillation import soft_targets
 from nasforge.training.ema import EMATwin, warmed_up
 from nasforge.training.learner import dropping_features, learner_of
-from nasforge.training.meter import Meter
+from nasforge.training.meter import TRAINING, counted_as
 from nasforge.training.optimiser import make_sgd
 from nasforge.training.processor import prepare_processor
 from nasforge.training.schedule import SCHEDULES
@@ -109,22 +111,28 @@ class Training:
         Raises:
             DivergedError: the loss, or the gradient where it is clipped, became NaN or infinite.
         """
-        meter = Meter()
+        begun, steps, images = time.perf_counter(), 0, 0
         self._learner.train()
         value, stopped = float("nan"), False
-        with torch.random.fork_rng(devices=[]), dropping_features(self.module, self._config.dropout):
+        with (
+            counted_as(TRAINING) as counts,
+            torch.random.fork_rng(devices=[]),
+            dropping_features(self.module, self._config.dropout),
+        ):
             torch.set_rng_state(self._random)
             while self.step < (self.total if until is None else min(until, self.total)):
-                value, images = self._one_step()
+                value, seen = self._one_step()
                 self.step += 1
-                meter.count(images)
+                steps, images = steps + 1, images + seen
+                if counts is not None:
+                    counts.stepped(seen)
                 if on_step is not None and on_step(self.step / self.total, {"loss": value}):
                     stopped = self.step < self.total
                     break
             self._random = torch.get_rng_state()
         if self._twin is not None and self.step == self.total:
             self.module.load_state_dict(self.judged().state_dict())
-        return TrainReport(meter.steps, meter.images, meter.seconds, value, stopped)
+        return TrainReport(steps, images, time.perf_counter() - begun, value, stopped)
 
     def judged(self) -> nn.Module:
         """Return what the training has come to: the module, or its averaged weights with statistics that fit them.
@@ -165,6 +173,7 @@ class Training:
         if self._teacher is not None:
             targets = soft_targets(self._teacher(images), labels, self._config.hard_weight)
         found = self._learner(images)
+        tell_network(self.module, images, found)
         if not isinstance(found, WithAuxiliary):
             return self._measured(images, found, targets)
         auxiliary = self._measured(images, found.auxiliary, targets)
@@ -243,7 +252,9 @@ def evaluate(
     with _judged(module):
         for images, targets in Loader(source, split, batch_size):
             part = min(len(targets), wanted - count)
-            for name, value in task.metrics(module(images[:part]), targets[:part]).items():
+            outputs = module(images[:part])
+            tell_network(module, images[:part], outputs)
+            for name, value in task.metrics(outputs, targets[:part]).items():
                 sums[name] = sums.get(name, 0.0) + value * part
             count += part
             if count >= wanted:

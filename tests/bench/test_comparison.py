@@ -283,3 +283,23 @@ def test_a_run_with_a_foreign_profile_is_named_in_a_note(write_run: WriteRun) ->
     folders = [write_run("a", result={"latency": latency}), write_run("b", seed=1)]
     notes = [each for each in nasforge.compare(folders).notes if "FOREIGN PROFILE" in each]
     assert notes == [f"predicted latencies of '{folders[0]}': FOREIGN PROFILE: it was measured on Other."]
+
+
+def test_searches_that_did_not_cost_the_same_are_named(write_run: WriteRun) -> None:
+    def cost(macs: float) -> dict[str, dict[str, float]]:
+        return {"training": {"image_macs": macs}, "rating": {"image_macs": 100.0}}
+
+    cheap, dear = (
+        write_run("a", result={"cost": cost(900.0)}),
+        write_run("b", strategy="other", result={"cost": cost(1000.0)}),
+    )
+    found = nasforge.compare([cheap, dear])
+    assert [each.image_macs.mean for each in found.configurations if each.image_macs] == [1000.0, 1100.0]
+    assert any("'strategy=other' 1.1e+03 multiply-accumulates" in note for note in found.notes)
+    assert nasforge.compare([cheap, dear], metric="image_macs").direction == "minimize"
+    close = write_run("c", strategy="third", result={"cost": cost(940.0)})
+    assert not any("cost the same" in note for note in nasforge.compare([cheap, close]).notes)
+
+
+def test_runs_from_before_costs_were_counted_are_compared_without(runs: list[Path]) -> None:
+    assert all(each.image_macs is None for each in nasforge.compare(runs).configurations)

@@ -10,6 +10,9 @@ from nasforge.testing.strategies import StrategySuite
 
 SPACES = {"mbconv": {"preset": "tiny"}, "mbconv_elastic": {}, "nb201": {"repeats": 1}, "int8_friendly": {}}
 
+OPTIONS = {"bossnas": {"images": 32, "calibration": 32, "traversed": 16, "population": 4, "generations": 1}}
+"""With which strategies are quick on these spaces."""
+
 
 def _declare(space):
     return lambda self: registry.load("spaces", space)((3, 8, 8), 10, **SPACES[space])
@@ -20,6 +23,8 @@ for _name in installed("strategies"):
     for _space in SPACES:
         if why_incompatible(make_strategy(_name, {}), _declare(_space)(None), _name) is None:
             _suite = type(
-                f"Test_{_name}_on_{_space}", (StrategySuite,), {"name": _name, "declare": _declare(_space), "limits": 3}
+                f"Test_{_name}_on_{_space}",
+                (StrategySuite,),
+                {"name": _name, "declare": _declare(_space), "limits": 3, "options": OPTIONS.get(_name, {})},
             )
             globals()[_suite.__name__] = pytest.mark.slow(_suite)

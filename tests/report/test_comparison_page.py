@@ -38,6 +38,7 @@ def configuration(label: str, value: float, **more: Any) -> dict[str, Any]:
         "latency_metric": "latency_ms_predicted",
         "seconds": mean({"1": 90.0, "2": 90.0}, 90.0, 90.0),
         "evaluations": mean({"1": 3.0, "2": 3.0}, 3.0, 3.0),
+        "image_macs": mean({"1": 2.5e12, "2": 2.5e12}, 2.5e12, 2.5e12),
         "hypervolume": mean({"1": 0.5, "2": 0.75}, 0.1, 1.0),
         "curve": {
             "evaluations": [1, 2, 3], "mean": [0.1, 0.2, 0.2], "low": [0.1, 0.1, 0.1], "high": [0.1, 0.3, 0.3],
@@ -77,7 +78,7 @@ def document(**more: Any) -> dict[str, Any]:
 def test_every_figure_of_the_document_is_on_the_page() -> None:
     text = comparison_page(document(notes=["a note"], differing=["they differ in data"]))
     for part in (
-        "strategy=random", "55.00 %", "[30.00 %, 80.00 %]", "60.00 % (seed 2)", "1.25 ms", "1 min 30 s",
+        "strategy=random", "55.00 %", "[30.00 %, 80.00 %]", "60.00 % (seed 2)", "1.25 ms", "1 min 30 s", "2.5e+12",
         "+12.50 points", "[-25.00 points, +50.00 points]", "7 (missing in the baseline)", "a note", "NOT ALIKE",
         "reference point valid accuracy 0.225, latency_ms_predicted 2.1", "sweep/strategy=evolution,seed=2",
     ):  # fmt: skip

@@ -304,3 +304,19 @@ def test_what_the_measurement_says_of_the_host_stands_in_the_banner(make_run: Ma
     assert "the limit is 50 ms; not certified: others compute." in text
     assert "NOT CERTIFIED The delivered file was measured" in text
     assert "VERIFIED" not in text
+
+
+@pytest.mark.parametrize("cost", [None, {}, "free", {"training": 3, "rating": {"forward": "many"}}])
+def test_a_result_without_counts_or_with_others_has_a_page(cost: Any, make_run: MakeRun) -> None:
+    folder, space = make_run()
+    write_result(folder, {**read_result(folder), "cost": cost})
+    assert "many" not in page_of((folder, space)).text
+
+
+def test_what_the_search_cost_stands_on_the_page(make_run: MakeRun) -> None:
+    folder, space = make_run()
+    counts = {"steps": 120, "drawn": 7680, "forward": 480, "backward": 481, "image_macs": 3.25e12}
+    write_result(folder, {**read_result(folder), "cost": {"training": counts}})
+    text = write_report(folder, space).read_text(encoding="utf-8")
+    for part in ("What the search cost", "7,680", ">480<", ">481<", "3.25e+12"):
+        assert part in text

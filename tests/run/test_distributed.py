@@ -239,3 +239,17 @@ def test_unless_asked_every_worker_has_images_enough_to_normalise_by():
     assert number_of_workers(Engine(), 64, {"train": 128, "valid": 100}) == 6
     assert number_of_workers(Engine(), 2, {"train": 128, "valid": 100}) == 2
     assert number_of_workers(Engine(), 64, {"train": 9, "valid": 9}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["bignas", "proxyless"])
+def test_two_processes_have_cost_together_what_one_has(
+    case: str, ranks: Callable[..., list[Any]], alone: Callable[[str], Any]
+) -> None:
+    expected = alone(case)["cost"]["training"]
+    for state in ranks(case):
+        found = state["cost"]["training"]
+        for name in ("steps", "drawn", "forward_images", "forward_macs", "backward_images", "backward_macs"):
+            assert found[name] == expected[name]
+        for name in ("batches", "forward", "backward"):
+            assert found[name] == 2 * expected[name]

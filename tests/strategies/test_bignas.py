@@ -216,6 +216,23 @@ def test_the_article_s_schedule_counts_epochs():
         assert context.rates == [pytest.approx(min(1, epoch / 5) * max(0.97 ** (epoch / 2.4), 0.05))]
 
 
+def test_the_constants_of_schedules_and_optimisers_are_options():
+    strategy, training = make(
+        preset="paper", decay=0.5, decay_epochs=1.0, warmup_epochs=0.0, momentum=0.3, rms_decay=0.8
+    )
+    context = Context(strategy, training)
+    context.phase_step = 2 * context.steps_per_epoch - 1
+    strategy.step(context)
+    assert context.rates == [pytest.approx(0.25)]
+    (group,) = training.optimisers["weights"].param_groups
+    assert (group["momentum"], group["alpha"]) == (0.3, 0.8)
+    strategy, training = make(warmup=0.0, momentum=0.3)
+    context = Context(strategy, training)
+    strategy.step(context)
+    assert context.rates == [1.0]
+    assert {group["momentum"] for group in training.optimisers["weights"].param_groups} == {0.3}
+
+
 def test_children_keep_their_weights():
     assert bignas.BigNAS.retrain is False
     assert bignas.BigNAS.evaluator == "shared"

@@ -184,5 +184,5 @@ def test_a_loss_of_ones_own_decides():
     "sizes", [Sizes(population=0), Sizes(generations=0), Sizes(parents=0), Sizes(crossover=-1), Sizes(10, 2, 2, 6, 5)]
 )
 def test_sizes_that_are_no_evolution_are_refused_in_a_sentence(sizes):
-    with pytest.raises(UsageError, match="mine was given population=.*expected"):
+    with pytest.raises(UsageError, match=r"mine was given population=.*expected"):
         sizes.check("mine")

@@ -71,6 +71,7 @@ class TrialForm:
                 ask=int(attributes["ask"]),
                 tell=int(attributes["tell"]),
                 seconds=float(attributes["seconds"]),
+                cost={part: dict(counts) for part, counts in attributes.get("cost", {}).items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedError(
@@ -89,4 +90,5 @@ def _attributes(evaluation: Evaluation) -> dict[str, Any]:
         "ask": evaluation.ask,
         "tell": evaluation.tell,
         "seconds": round(evaluation.seconds, 6),
+        **({"cost": {part: dict(counts) for part, counts in evaluation.cost.items()}} if evaluation.cost else {}),
     }

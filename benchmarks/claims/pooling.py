@@ -1,0 +1,212 @@
+"""Pooling places: do several supernets rank architectures better than one, at equal total steps, and is it the balance?
+
+    python benchmarks/claims/pooling.py --truth        all 36 architectures trained alone, two seeds
+    python benchmarks/claims/pooling.py [--seeds 0,1,2] [--arms M=1,M=4] [--quick]
+
+The truth is `benchmarks/truth/pooling_fractals.json`: space `pooling`, preset small, fractals of 50 classes, 350 steps
+of 64 images. Each arm is `pooling_mixture` for the same number of steps in total, whatever its number of models; each
+step costs one training pass and one held-out pass in all of them. M=4 comes with two controls: without balancing, and
+with a random fixed assignment of a quarter of the architectures to each model, which shares as little, and learns
+nothing of who is good at what. Ratings are accuracies on valid with the weights of the responsible model, recalibrated
+on train images; the truth is accuracy on test, of networks trained alone. Learning rates were set with a seed that is
+not used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from claims.parts import PARTS, interval, part, result_name, source_of, train_shared
+from nasforge_spaces.pooling import pooling
+from nasforge_strategies.pooling_mixture import PoolingMixture
+from record import ROOT, record
+
+from nasforge.bench.truth import TruthTable, make_truth, ranking_by_truth, read_truth
+from nasforge.evaluate.shared import SharedEvaluator
+from nasforge.space import Architecture, SearchSpace
+from nasforge.strategy import Problem
+from nasforge.tasks.classification import Classification
+from nasforge.training.processor import prepare_processor
+
+DATA: Final = "fractals"
+TABLE: Final = ROOT / "benchmarks" / "truth" / "pooling_fractals.json"
+TRAINING: Final = {"steps": 350, "lr": 0.1, "batch_size": 64}
+TRUTH_SEEDS: Final = 2
+STEPS, LR, SEEDS = 1200, 0.1, (0, 1, 2)
+CALIBRATION_IMAGES: Final = 512
+ARMS: Final[Mapping[str, dict[str, Any]]] = {
+    "M=1": {"models": 1},
+    "M=4": {"models": 4},
+    "M=4 fixed": {"models": 4, "assignment": "fixed"},
+    "M=2": {"models": 2},
+    "M=4 unbalanced": {"models": 4, "assignment": "unbalanced"},
+}
+TOP: Final = (1, 3, 5)
+
+
+@functools.lru_cache(maxsize=1)
+def images(seed: int) -> Any:
+    """Return the images with the split of a seed; making them takes seconds."""
+    return source_of(DATA, seed)
+
+
+def space_for(source: Any) -> SearchSpace:
+    return pooling(source.input_shape, len(source.classes), preset="small")
+
+
+def rated(arm: str, seed: int, steps: int, lr: float) -> dict[str, Any]:
+    """Train a mixture; return what it says of every architecture, in the order of the space."""
+    source = images(seed)
+    space = space_for(source)
+    strategy = PoolingMixture(lr=lr, **ARMS[arm])
+    costs = {metric: space.cost(metric) for metric in ("params", "macs")}
+    training = train_shared(strategy, Problem(space, costs=costs), source, steps, seed)
+    architectures = list(space.enumerate())
+    found: dict[Architecture, dict[str, float]] = {}
+    for name in training.modules:
+        held = [each for each in architectures if strategy.holders(each) == (name,)]
+        if held:
+            supernet: Any = training.modules[name]
+            evaluator = SharedEvaluator(supernet, Classification(), source.sealed(), CALIBRATION_IMAGES)
+            found |= dict(zip(held, evaluator.evaluate_many(held), strict=True))
+    trained = training.modules["scores"].steps
+    return {
+        "accuracy_valid": [found[each]["accuracy_valid"] for each in architectures],
+        "nll_valid": [found[each]["nll_valid"] for each in architectures],
+        "steps_of_each_model": [int(each) for each in trained],
+    }
+
+
+def kept(arm: str, seed: int, steps: int, lr: float) -> dict[str, Any]:
+    """Return `rated`, from disk where it was trained before."""
+    settings = {"arm": arm, "options": ARMS[arm], "seed": seed, "steps": steps, "lr": lr, "truth": TRAINING}
+    found: dict[str, Any] = part("pooling-rating", settings, lambda: rated(arm, seed, steps, lr))
+    return found
+
+
+def truth() -> None:
+    """Train all architectures alone and write the table."""
+    make_truth(
+        "pooling",
+        DATA,
+        space_options={"preset": "small"},
+        training=TRAINING,
+        seeds=TRUTH_SEEDS,
+        workers=2,
+        out=PARTS / "pooling-truth",
+        table=TABLE,
+    )
+
+
+def agreement(found: Mapping[str, Any], table: TruthTable, space: SearchSpace) -> dict[str, Any]:
+    """Return the rank correlations and regrets of one arm and seed."""
+    by_decisions = dict(zip(table.decisions, range(len(table)), strict=True))
+    order = [by_decisions[each.decisions] for each in space.enumerate()]
+    scores = np.empty(len(table))
+    values = {}
+    for metric, sign in (("accuracy_valid", 1.0), ("nll_valid", -1.0)):
+        scores[order] = sign * np.asarray(found[metric])
+        ranking = ranking_by_truth(scores.copy(), table, top=TOP)
+        own = ranking.rating
+        values[metric] = {
+            "spearman": own.spearman.value,
+            "kendall": own.kendall.value,
+            "spearman_given_macs": own.spearman_given_macs.value if own.spearman_given_macs else None,
+            "regret": {str(k): own.regret[k] for k in TOP},
+        }
+    return {**values, "mean_accuracy_valid": float(np.mean(found["accuracy_valid"]))}
+
+
+def report(arms: Sequence[str], seeds: Sequence[int], steps: int, lr: float, quick: bool) -> None:
+    table = read_truth(TABLE)
+    space = space_for(images(0))
+    found = {arm: [kept(arm, seed, steps, lr) for seed in seeds] for arm in arms}
+    agreed = {arm: [agreement(each, table, space) for each in found[arm]] for arm in arms}
+    rows = [row(arm, agreed[arm]) for arm in arms]
+    anything = ranking_by_truth(table.macs.astype(float), table, top=TOP)
+    macs, ceiling = anything.agreement["macs"], anything.ceiling
+    rows.append(["MACs alone", str(macs.spearman), str(macs.kendall), "", *(100 * macs.regret[k] for k in TOP), "", ""])
+    rows.append(["chance", "", "", "", *(100 * anything.chance[k] for k in TOP), "", ""])
+    assert ceiling is not None, "the truth has two seeds"
+    rows.append(["two seeds of the truth", str(ceiling.spearman), str(ceiling.kendall), *[""] * 6])
+    header = [
+        "arm", "Spearman (95 %)", "Kendall", "Spearman given MACs", *(f"regret of the best {k}, points" for k in TOP),
+        "Spearman of NLL", "accuracy of the rating, %",
+    ]  # fmt: skip
+    accuracy = table.accuracy * 100
+    details = {
+        "steps": steps, "lr": lr, "seeds": list(seeds), "truth": TRAINING, "calibration_images": CALIBRATION_IMAGES,
+        "truth_accuracy": {"mean": accuracy.mean(axis=0).tolist(), "sd": accuracy.std(axis=0).tolist(),
+                           "best": float(accuracy.mean(axis=1).max()), "worst": float(accuracy.mean(axis=1).min())},
+        "noise": {"perfect_spearman": ceiling.perfect_spearman},
+        "paired": {arm: differences(agreed, arm) for arm in arms if arm != "M=4" and "M=4" in arms},
+        "agreements": agreed, "ratings": found,
+    }  # fmt: skip
+    record(result_name("pooling", DATA, quick=quick), header, rows, details)
+    for arm, values in details["paired"].items():
+        mean, low, high = values["spearman"]
+        sys.stdout.write(
+            f"Spearman of M=4 - {arm}: {mean:+.2f} ({low:+.2f} to {high:+.2f}), above 0 in {values['above']} of "
+            f"{len(seeds)} seeds\n"
+        )
+
+
+def row(arm: str, agreed: Sequence[Mapping[str, Any]]) -> list[Any]:
+    def mean(name: str, metric: str = "accuracy_valid") -> str:
+        middle, low, high = interval([each[metric][name] or 0.0 for each in agreed])
+        return f"{middle:.2f} ({low:.2f} to {high:.2f})" if len(agreed) > 1 else f"{middle:.2f}"
+
+    regrets = [100 * float(np.mean([each["accuracy_valid"]["regret"][str(k)] for each in agreed])) for k in TOP]
+    accuracy = 100 * float(np.mean([each["mean_accuracy_valid"] for each in agreed]))
+    nll = mean("spearman", "nll_valid")
+    return [arm, mean("spearman"), mean("kendall"), mean("spearman_given_macs"), *regrets, nll, accuracy]
+
+
+def differences(agreed: Mapping[str, Sequence[Mapping[str, Any]]], arm: str) -> dict[str, Any]:
+    """Return M=4 less another arm, seed by seed, with the interval of the mean."""
+
+    def paired(get: Any) -> list[float]:
+        return [get(more) - get(less) for more, less in zip(agreed["M=4"], agreed[arm], strict=True)]
+
+    spearman = paired(lambda each: each["accuracy_valid"]["spearman"] or 0.0)
+    regret = paired(lambda each: each["accuracy_valid"]["regret"]["1"])
+    return {
+        "spearman": interval(spearman), "above": sum(value > 0 for value in spearman), "of_each_seed": spearman,
+        "regret_1": interval(regret),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--truth", action="store_true", help="make the truth, and nothing else")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
+    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--lr", type=float, default=LR)
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    prepare_processor()
+    if given.truth:
+        return truth()
+    seeds, arms = [int(each) for each in given.seeds.split(",")], given.arms.split(",")
+    if given.quick:
+        return report(["M=1", "M=4"], [0], 20, given.lr, quick=True)
+    for seed in seeds:  # all arms of a seed first, so that what is stopped has pairs
+        for arm in arms:
+            accuracy = float(np.mean(kept(arm, seed, given.steps, given.lr)["accuracy_valid"]))
+            sys.stdout.write(f"{arm}, seed {seed}: accuracy of the ratings {accuracy:.3f}\n")
+    if TABLE.is_file() and len(seeds) == len(SEEDS):
+        report(arms, seeds, given.steps, given.lr, quick=False)
+    return None
+
+
+if __name__ == "__main__":
+    main()

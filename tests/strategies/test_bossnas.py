@@ -1,0 +1,313 @@
+"""BossNAS: the step by hand, what the twin may and may not do, ratings without labels, limits, collapse."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from nasforge.errors import DivergedError, UsageError
+from nasforge.goals import Constraint
+from nasforge.rng import generator
+from nasforge.run.batches import BatchStream
+from nasforge.run.pace import Pace
+from nasforge.run.progress import Silent
+from nasforge.run.shared_training import SharedTraining
+from nasforge.strategy.block_rating import centre_distance
+from nasforge.tasks import Loader
+from nasforge.tasks.classification import Classification
+from nasforge.testing.small_spaces import block_space
+from nasforge.testing.trial import Trial, source
+
+pytestmark = pytest.mark.plugins
+bossnas = pytest.importorskip("nasforge_strategies.bossnas")
+SMALL = {"images": 32, "calibration": 32, "hidden": 16, "outputs": 8}
+
+
+def make(problem=None, steps=8, data=None, seed=1, batch=16, **options):
+    trial = Trial("bossnas", {**SMALL, **options}, block_space(), 8, steps)
+    strategy, given = trial.make(), problem or trial.problem()
+    strategy.setup(given)
+    data = data or source()
+    streams = (
+        BatchStream(Loader(data, "train", batch, seed, training=True)),
+        BatchStream(Loader(data, "valid", batch, seed, shuffle=True)),
+    )
+    pace = Pace([phase.share for phase in strategy.phases()], steps, None)
+    training = SharedTraining(strategy, given, Classification(), *streams, pace, seed)
+    for module in training.modules.values():
+        module.train()
+    return strategy, training
+
+
+def run(training):
+    training.run(Silent(), lambda kind, state: None)
+
+
+class Context:
+    """A context of its own: the same two views in every step, and gradients kept instead of a step."""
+
+    progress, phase_step = 0.0, 0
+
+    def __init__(self, strategy, number, seed=0, images=16):
+        self.phase = strategy.phases()[2 * number]
+        self.rng = np.random.default_rng(seed)
+        self.views = list(torch.randn(2, images, 3, 8, 8, generator=torch.Generator().manual_seed(3)))
+        self.updated = []
+
+    def train_views(self, makers):
+        return self.views * (len(makers) // 2)
+
+    def backward(self, loss):
+        loss.backward()
+
+    def update(self, name, rate=1.0):
+        self.updated.append(name)
+
+
+def gradients(module, supernet=None):
+    """Return the gradients of a module by name; slices recorded by a supernet are put in their places first."""
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def embed(side, x, path, number, block):
+    mapped = side.supernet.run(x, path, start=block.start, stop=block.name)
+    return side.projectors[number](mapped)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_step_has_the_gradients_of_the_losses_written_out(number):
+    strategy, _ = make(paths=3)
+    context = Context(strategy, number, seed=5)
+    drawn = strategy._drawn(number, np.random.default_rng(5))
+    block, online, target = strategy.cut[number], strategy._online, strategy._target
+    with torch.no_grad():
+        sides = {
+            name: [v if number == 0 else s.supernet.run(v, drawn[0], stop="b0") for v in context.views]
+            for name, s in (("online", online), ("target", target))
+        }
+        unit = [
+            [functional.normalize(embed(target, x, p, number, block), dim=1) for p in drawn] for x in sides["target"]
+        ]
+        centres = [sum(members) / 3 for members in unit]
+    for path in drawn:
+        one, two = (strategy._predictors[number](embed(online, x, path, number, block)) for x in sides["online"])
+        cosine = functional.cosine_similarity
+        loss = -2 * cosine(one, centres[1], dim=1).mean() - 2 * cosine(two, centres[0], dim=1).mean()
+        loss.backward()
+    expected = gradients(online.supernet)
+    online.supernet.zero_grad(set_to_none=True)
+    strategy.step(context)
+    found = gradients(online.supernet)
+    assert found.keys() == expected.keys()
+    assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
+    assert context.updated == ["weights"]
+
+
+def test_the_target_runs_the_same_paths_has_no_gradient_and_no_predictor(monkeypatch):
+    strategy, training = make(paths=3)
+    seen = {"online": [], "target": []}
+    sides = {id(strategy._online): "online", id(strategy._target): "target"}
+    plain = bossnas.Side.embed
+
+    def spy(self, features, path, block, number):
+        found = plain(self, features, path, block, number)
+        seen[sides[id(self)]].append((path, found.requires_grad))
+        return found
+
+    monkeypatch.setattr(bossnas.Side, "embed", spy)
+    strategy.step(Context(strategy, 0))
+    assert [path for path, _ in seen["online"]] == [path for path, _ in seen["target"]]
+    assert len({path for path, _ in seen["online"]}) == 3
+    assert all(graph for _, graph in seen["online"])
+    assert not any(graph for _, graph in seen["target"])
+    for name in ("target", "target_lifts", "target_projectors"):
+        assert not any(p.requires_grad or p.grad is not None for p in training.modules[name].parameters())
+    kept = {tuple(p.shape) for p in training.modules["target_projectors"].parameters()}
+    assert kept == {tuple(p.shape) for p in training.modules["projectors"].parameters()}
+    assert "target_predictors" not in training.modules
+
+
+def test_the_twin_follows_parameters_and_fills_its_own_buffers():
+    strategy, training = make(momentum=0.9)
+    online, target = training.modules["supernet"], training.modules["target"]
+    with torch.no_grad():
+        for parameter in online.parameters():
+            parameter += 1.0
+    before = {name: p.clone() for name, p in target.named_parameters()}
+    strategy.step(Context(strategy, 0))
+    for (name, mine), theirs in zip(target.named_parameters(), online.parameters(), strict=True):
+        assert torch.allclose(mine, torch.lerp(before[name], theirs, 0.1), atol=1e-6)
+    stem = next(name for name, _ in online.named_buffers() if "stem" in name and name.endswith("running_mean"))
+    assert target.get_buffer(stem).abs().sum() > 0
+    assert not torch.equal(target.get_buffer(stem), online.get_buffer(stem))
+
+
+def test_block_by_block_gives_what_the_whole_network_gives():
+    strategy, _ = make()
+    x = torch.randn(4, 3, 8, 8)
+    for side in (strategy._online, strategy._target):
+        side.supernet.eval()
+        for seed in range(3):
+            path = strategy.problem.space.sample(generator(seed, "paths"))
+            value = x
+            for start, stop in ((None, "b0"), ("b0", "b1"), ("b1", None)):
+                value = side.supernet.run(value, path, start=start, stop=stop)
+            assert torch.equal(value, side.supernet(x, path))
+
+
+def test_what_no_path_used_stays_exactly_as_it_was():
+    strategy, training = make(paths=1, steps=2)
+    before = {name: value.clone() for name, value in training.modules["supernet"].state_dict().items()}
+    drawn = []
+    plain = strategy._drawn
+    strategy._drawn = lambda number, rng: drawn.extend(found := plain(number, rng)) or found
+    run(training)
+    space = strategy.problem.space
+    used = {step.weights for path in drawn for step in space.lower(path).steps}
+    unused = {step.weights for path in space.enumerate() for step in space.lower(path).steps} - used
+    assert unused
+    for name, value in training.modules["supernet"].named_parameters():
+        if any(name.startswith(f"layers.{key}") for key in unused if "." in key):
+            assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_later_blocks_leave_earlier_ones_alone_unless_asked(detach):
+    strategy, training = make(steps=12, detach_prefix=detach)
+    kept = []
+    plain = strategy.start_phase
+
+    def noted(phase, modules):
+        plain(phase, modules)
+        if phase.name == "block b1":
+            kept.extend(p.clone() for n, p in modules["supernet"].named_parameters() if "b0" in n or "stem" in n)
+
+    strategy.start_phase = noted
+    run(training)
+    after = [p for n, p in training.modules["supernet"].named_parameters() if "b0" in n or "stem" in n]
+    assert all(map(torch.equal, kept, after)) == detach
+
+
+def permuted(data):
+    """Return the images with labels that say nothing."""
+    rng = np.random.default_rng(0)
+    splits = {
+        name: dataclasses.replace(split, labels=split.labels[torch.from_numpy(rng.permutation(len(split)))])
+        for name, split in data.splits.items()
+    }
+    return dataclasses.replace(data, splits=splits)
+
+
+def test_labels_play_no_part():
+    found = []
+    for data in (source(), permuted(source())):
+        strategy, training = make(data=data)
+        run(training)
+        every = list(strategy.problem.space.enumerate())
+        found.append((strategy.derive(), strategy.rate(every, training.modules)))
+    assert found[0] == found[1]
+
+
+def test_less_distance_is_better_and_the_best_is_the_least_sum_within_the_limits():
+    strategy, training = make()
+    run(training)
+    every = list(strategy.problem.space.enumerate())
+    distances = [found["centre_distance"] for found in strategy.rate(every, training.modules)]
+    assert all(0 <= each <= 8 * len(strategy.cut) for each in distances)
+    order = np.argsort(distances, kind="stable")
+    assert distances[order[0]] == pytest.approx(strategy.rate(strategy.derive()[:1], {})[0]["centre_distance"])
+    assert strategy.rates_by.direction == "minimize"
+    bound = float(np.quantile([strategy.problem.space.macs(each) for each in every], 0.4))
+    costs = strategy.problem.costs
+    strategy.problem = dataclasses.replace(strategy.problem, constraints=(Constraint("macs", bound),), costs=costs)
+    best = next(every[place] for place in order if strategy.problem.space.macs(every[place]) <= bound)
+    assert strategy.derive()[0] == best
+    prefix = strategy.record.prefix(1)
+    scores = strategy.record.scores(0)
+    assert tuple(prefix.values()) == min(scores, key=scores.get)
+
+
+def test_predictions_at_the_centre_score_least():
+    centres = torch.randn(2, 5, 4)
+    assert centre_distance(centres.flip(0), centres) == pytest.approx(-4.0)
+    assert centre_distance(-centres.flip(0), centres) == pytest.approx(4.0)
+
+
+def test_scores_are_of_the_centre_of_all_paths_and_do_not_depend_on_old_statistics():
+    strategy, training = make()
+    run(training)
+    generator_of_noise = torch.Generator().manual_seed(0)
+    for module in training.modules.values():
+        for name, buffer in module.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.copy_(torch.rand(buffer.shape, generator=generator_of_noise))
+    number, block = 1, strategy.cut[1]  # behind the last block nothing moves any more
+    rating, scores = strategy.rating(number), strategy.record.scores(number)
+    paths = [strategy._paths_of(number).at(path) for path in itertools.product(range(3), repeat=2)]
+    centres = torch.stack([rating.targets(path) for path in paths]).mean(dim=0)
+    assert torch.allclose(centres, strategy.record.centres(number), atol=1e-4)
+    for path in paths:
+        found = centre_distance(rating.predictions(path), centres)
+        assert found == pytest.approx(scores[block.path(path)], abs=1e-4)
+
+
+def test_large_blocks_are_evolved_and_every_path_can_be_rated():
+    strategy, training = make(traversed=4, population=4, generations=2)
+    run(training)
+    every = list(strategy.problem.space.enumerate())
+    rated, _ = strategy.record.rated(0)
+    assert 4 <= len(rated) < 9
+    found = strategy.rate(every, training.modules)
+    assert all(math.isfinite(each["centre_distance"]) for each in found)
+
+
+def test_ratings_before_the_training_are_no_numbers():
+    strategy, training = make()
+    assert math.isnan(strategy.rate([strategy.problem.space.smallest()], training.modules)[0]["centre_distance"])
+
+
+def test_small_batches_are_refused_in_a_sentence():
+    _, training = make(batch=8)
+    with pytest.raises(UsageError, match=r"batches of 8 images, too few .* raise training\.batch_size"):
+        run(training)
+
+
+@pytest.mark.parametrize("on_collapse", ["warn", "error"])
+def test_collapse_is_reported(on_collapse):
+    _, training = make(on_collapse=on_collapse)
+    with torch.no_grad():
+        for module in (training.modules["projectors"], training.modules["target_projectors"]):
+            for projector in module:
+                projector.perceptron[-1].weight.mul_(1e-4)
+                projector.perceptron[-1].bias.fill_(1.0)
+    expected = pytest.warns(RuntimeWarning, match="have collapsed")
+    with pytest.raises(DivergedError, match="have collapsed") if on_collapse == "error" else expected:
+        run(training)
+
+
+def test_options_are_checked():
+    for options, said in (
+        ({"views": "bylo"}, "byol"),
+        ({"paths": 0}, "expected 1 or more"),
+        ({"momentum": 1.0}, "0 <= momentum < 1"),
+        ({"on_collapse": "hope"}, "on_collapse"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            bossnas.BossNAS(**options)
+
+
+@pytest.mark.parametrize("preset", ["paper", "paper_sizes"])
+def test_presets_of_the_article_train(preset):
+    small = {"hidden": 16, "outputs": 8, "images": 32, "calibration": 32, "accumulate": 2}
+    strategy, training = make(steps=4, preset=preset, **small)
+    before = {name: value.clone() for name, value in training.modules["supernet"].named_parameters()}
+    run(training)
+    after = dict(training.modules["supernet"].named_parameters())
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert strategy.derive()
