@@ -2,10 +2,11 @@
 
     python benchmarks/supernet_step.py [--quick] [--spaces bignas,neas]
 
-Spaces whose weights are shared, in the presets for small images. Batch 64, 32 x 32 pixels, one thread, malloc pinned, channels-last, SGD included. Each process times interleaved pairs
-and gives the median of their ratios, and the same of the lone network against a twin of it (A/A): a ratio is worth
-something only where the A/A ratios of the processes stay nearer to 1 than the margin. Below the table: steps that draw
-another architecture each time, and what laying out one that was never seen takes.
+Spaces whose weights are shared, in the presets for small images. Batch 64, 32 x 32 pixels, one thread, malloc pinned,
+channels-last, SGD included. Each process times interleaved pairs and gives the median of their ratios, and the same of
+the lone network against a twin of it (A/A): a ratio is worth something only where the A/A ratios of the processes stay
+nearer to 1 than the margin. Below the table: steps that draw another architecture each time, and what laying out one
+that was never seen takes.
 """
 
 from __future__ import annotations
