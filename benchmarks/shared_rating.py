@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--space", default="bignas")
     options = parser.parse_args()
-    count, lone, steps = (24, 6, 5) if options.quick else (options.count, 60, 300)
+    count, lone, steps = (24, 6, 5) if options.quick else (options.count, 48, 100)
     prepare_processor()
     source: DataSource = registry.load("datasets", "fractals")()
     space = registry.load("spaces", options.space)(input_shape=source.input_shape, classes=len(source.classes))

@@ -1,11 +1,12 @@
 """A training step of a supernet with one path active, against the same architecture built alone.
 
-    python benchmarks/supernet_step.py [--quick]
+    python benchmarks/supernet_step.py [--quick] [--spaces bignas,neas]
 
-Batch 64, 32 x 32 pixels, one thread, malloc pinned, channels-last, SGD included. Each process times interleaved pairs
-and gives the median of their ratios, and the same of the lone network against a twin of it (A/A): a ratio is worth
-something only where the A/A ratios of the processes stay nearer to 1 than the margin. Below the table: steps that draw
-another architecture each time, and what laying out one that was never seen takes.
+Spaces whose weights are shared, in the presets for small images. Batch 64, 32 x 32 pixels, one thread, malloc pinned,
+channels-last, SGD included. Each process times interleaved pairs and gives the median of their ratios, and the same of
+the lone network against a twin of it (A/A): a ratio is worth something only where the A/A ratios of the processes stay
+nearer to 1 than the margin. Below the table: steps that draw another architecture each time, and what laying out one
+that was never seen takes.
 """
 
 from __future__ import annotations
@@ -16,25 +17,34 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from record import record
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nasforge import registry
 from nasforge.build import Supernet, extract
 from nasforge.build.plan import make_plan
 from nasforge.space import Architecture, SearchSpace
+from nasforge.tasks.classification import Classification
 from nasforge.training import TrainConfig
 from nasforge.training.optimiser import make_sgd
 from nasforge.training.path_sgd import PathSGD
 from nasforge.training.processor import prepare_processor
 
-SPACES = ("mbconv_elastic", "mbconv")
+SPACES: dict[str, dict[str, Any]] = {
+    "mbconv_elastic": {},
+    "mbconv": {},
+    "bignas": {"preset": "small"},
+    "neas": {"preset": "small"},
+    "hytra": {"preset": "tiny"},
+    "pooling": {"preset": "small"},
+    "nats_sss": {"preset": "small"},
+}
+TASK = Classification()
 GOAL = 1.05
 Step = Callable[[], None]
 
@@ -49,7 +59,7 @@ def shared_step(supernet: Supernet, optimiser: PathSGD, architecture: Callable[[
 
     def step() -> None:
         with supernet.recording():
-            loss = functional.cross_entropy(supernet(images, architecture()), targets)
+            loss = TASK.loss(supernet(images, architecture()), targets)
             loss.backward()
         optimiser.step()
         optimiser.zero_grad()
@@ -62,7 +72,7 @@ def lone_step(network: nn.Module) -> Step:
     optimiser = make_sgd(network, TrainConfig(lr=0.01))
 
     def step() -> None:
-        functional.cross_entropy(network(images), targets).backward()
+        TASK.loss(network(images), targets).backward()
         optimiser.step()
         optimiser.zero_grad()
 
@@ -95,12 +105,12 @@ def interleaved(first: Step, second: Step, pairs: int) -> tuple[float, float, fl
     return statistics.median(ratios), *(statistics.median(column) for column in zip(*times, strict=True))
 
 
-def measure(pairs: int) -> list[dict[str, Any]]:
-    """Time all spaces and sizes in this process."""
+def measure(pairs: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Time some spaces and all sizes in this process."""
     prepare_processor()
     rows = []
-    for name in SPACES:
-        space: SearchSpace = registry.load("spaces", name)(input_shape=(3, 32, 32), classes=10)
+    for name in names:
+        space: SearchSpace = registry.load("spaces", name)(input_shape=(3, 32, 32), classes=10, **SPACES[name])
         supernet = Supernet(space).to(memory_format=torch.channels_last)
         optimiser = PathSGD(supernet, TrainConfig(lr=0.01))
         rng = np.random.default_rng(0)
@@ -137,22 +147,27 @@ def layout_ms(space: SearchSpace, rng: np.random.Generator, count: int = 50) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two processes of few pairs")
+    parser.add_argument("--spaces", default=",".join(SPACES), help="only these; the result has its own name then")
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        sys.stdout.write(json.dumps(measure(options.worker)))
+        sys.stdout.write(json.dumps(measure(options.worker, options.spaces.split(","))))
         return
     processes, pairs = (2, 4) if options.quick else (5, 30)
     found = []
     for _ in range(processes):
         done = subprocess.run(
-            [sys.executable, __file__, "--worker", str(pairs)], capture_output=True, text=True, check=True
+            [sys.executable, __file__, "--worker", str(pairs), "--spaces", options.spaces],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found.append(json.loads(done.stdout))
-    report(found, processes, pairs)
+    whole = options.spaces == ",".join(SPACES) and not options.quick
+    report("supernet_step" if whole else "supernet_step_part", found, processes, pairs)
 
 
-def report(found: list[list[dict[str, Any]]], processes: int, pairs: int) -> None:
+def report(name: str, found: list[list[dict[str, Any]]], processes: int, pairs: int) -> None:
     rows = []
     for entries in zip(*found, strict=True):
         first = entries[0]
@@ -184,7 +199,7 @@ def report(found: list[list[dict[str, Any]]], processes: int, pairs: int) -> Non
         if "layout_ms" in entries[0]
     ]
     record(
-        "supernet_step",
+        name,
         header,
         rows,
         {

@@ -118,5 +118,5 @@ def _is_closed(layer: Layer, op: Operator, types: Types) -> bool:
     """Say whether a layer normalises batches, or keeps what it has seen, where nobody else can get at it."""
     if isinstance(layer, ElasticBatchNorm):
         return False
-    parts = (*layer.modules(), *layer.plain(op, types).modules())
+    parts = (layer.plain(op, types) if isinstance(layer, Stateless) else layer).modules()
     return any(True for _ in layer.buffers()) or any(isinstance(part, ElasticBatchNorm | _BatchNorm) for part in parts)

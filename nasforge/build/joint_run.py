@@ -1,13 +1,12 @@
 """Running many architectures of a supernet on the same batches, each of their different computations once.
 
-Architectures are visited in the order of what they compute, depth first: what two of them share is fresh in memory when
-the second comes, and is dropped after the last that reads it. Each batch goes through all architectures before the
-next one comes, so what is kept is never more than of one batch.
+Each batch goes through all architectures before the next one comes, so what is kept is never more than of one batch.
+A batch that statistics are taken of goes no further than to the last normalisation.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, final
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor
 
 from nasforge.build.joint_graph import JointGraph
-from nasforge.build.joint_units import InPlace, Norms, make_units
+from nasforge.build.joint_schedule import Schedule
+from nasforge.build.joint_units import Convolved, Normalised, Norms, before_norms, make_units
 from nasforge.build.passes import images_of, tell_pass
 from nasforge.build.plan import gather_heads
 from nasforge.build.supernet import Supernet
@@ -51,31 +51,17 @@ class JointRun:
         self._supernet, self._memory = supernet, memory
         self._graph = JointGraph(supernet, architectures)
         self._units = make_units(self._graph)
+        courses, followed = self._graph.courses, before_norms(self._graph)
+
+        def is_observed(number: int) -> bool:
+            return followed[number] or isinstance(self._units[number], Normalised | Convolved)
+
+        self._observing = Schedule(courses, self._units, is_observed, lambda course: ())
+        self._judging = Schedule(courses, self._units, lambda number: True, lambda course: course.results)
+        self._schedule = self._judging
         self._norms = Norms()
         self._values: dict[int, Tensor] = {}
         self._bytes = self.peak_bytes = self.kept_bytes = self.computed = self._macs = 0
-        self._schedule()
-
-    def _schedule(self) -> None:
-        """Fix the order: what is computed anew for each architecture, and when each value is read."""
-        courses = self._graph.courses
-        order = sorted(range(len(courses)), key=lambda place: courses[place].numbers)
-        self._visits: list[tuple[int, tuple[int, ...]]] = []
-        self._uses: list[list[int]] = [[] for _ in self._units]
-        done: set[int] = set()
-        time = 0
-        for place in order:
-            new = [number for number in courses[place].numbers if number not in done and self._units[number]]
-            new = list(dict.fromkeys(new))
-            done.update(new)
-            for number in new:
-                for source in self._unit(number).reads:
-                    self._uses[source].append(time)
-                time += 1
-            for number in courses[place].results:
-                self._uses[number].append(time)
-            time += 1
-            self._visits.append((place, tuple(new)))
 
     def _unit(self, number: int) -> Any:
         unit = self._units[number]
@@ -86,10 +72,11 @@ class JointRun:
         """Take the statistics of all normalisations on one more batch (N, C, H, W), or on inputs by name."""
         self._norms.observing = True
         self._norms.seen.clear()
-        for _ in self._pass(x):
+        for _ in self._pass(x, self._observing):
             pass
         self._norms.batches += 1
 
+    @torch.no_grad()
     def outputs(self, x: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[int, Any]]:
         """Run all architectures on a batch, judging by what was calibrated, by the supernet's statistics without.
 
@@ -97,19 +84,22 @@ class JointRun:
             The place of an architecture, and what its network gives in evaluation mode; in an order of its own.
         """
         self._norms.observing = False
-        return self._pass(x)
+        for place, time in self._pass(x, self._judging):
+            yield place, self._collect(place, time)
 
     @torch.no_grad()
-    def _pass(self, x: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[int, Any]]:
+    def _pass(self, x: Tensor | Mapping[str, Tensor], schedule: Schedule) -> Iterator[tuple[int, int]]:
+        """Compute all that is scheduled; yield the place of each architecture that is done, and the time."""
         self._values, self._bytes, self._macs, time = self._feed(x), 0, 0, 0
+        self._schedule = schedule
         with _evaluating(self._supernet):
-            for place, new in self._visits:
+            for place, new in schedule.visits:
                 for number in new:
                     self._make(number, time)
                     time += 1
                 tell_pass(images_of(x), lambda: images_of(x) * self._macs, ())
                 self._macs = 0
-                yield place, self._collect(place, time)
+                yield place, time
                 time += 1
         self._values = {}
 
@@ -131,8 +121,8 @@ class JointRun:
     def _compute(self, number: int) -> None:
         unit = self._unit(number)
         value = unit.run(self._norms, *[self._values[source] for source in unit.reads])
-        if isinstance(unit, InPlace):
-            self._drop(unit.reads[0])
+        for spent in unit.spends:
+            self._drop(spent)
         self._values[number] = value
         self._bytes += value.nbytes
         self.peak_bytes = max(self.peak_bytes, self._bytes)
@@ -152,7 +142,7 @@ class JointRun:
 
     def _forget(self, read: Iterable[int], time: int, made: int | None = None) -> None:
         for number in dict.fromkeys(read):
-            if self._uses[number][-1] <= time:
+            if self._schedule.next_use(number, time) == math.inf:
                 self._drop(number)
         if self._bytes > self._memory:
             self._evict(time, made)
@@ -161,15 +151,10 @@ class JointRun:
     def _evict(self, time: int, made: int | None) -> None:
         """Drop what is needed last until the rest fits; what was made just now stays."""
         kept = [number for number in self._values if self._graph.computations[number] is not None and number != made]
-        for number in sorted(kept, key=lambda number: self._next_use(number, time), reverse=True):
+        for number in sorted(kept, key=lambda number: self._schedule.next_use(number, time), reverse=True):
             self._drop(number)
             if self._bytes <= self._memory:
                 return
-
-    def _next_use(self, number: int, time: int) -> float:
-        uses = self._uses[number]
-        place = bisect_right(uses, time)
-        return uses[place] if place < len(uses) else float("inf")
 
     def _drop(self, number: int) -> None:
         if self._graph.computations[number] is not None and number in self._values:

@@ -45,6 +45,44 @@ def normalise(layer: ElasticBatchNorm, op: Any, types: Types, x: Tensor, statist
     return functional.batch_norm(x, *statistics, *_affine(layer, types), False, op.momentum, op.eps)
 
 
+def observe_only(x: Tensor, statistics: Statistics, momentum: float) -> None:
+    """Move statistics towards those of a batch (N, C, ...) that nobody needs normalised."""
+    torch.batch_norm_update_stats(x, *statistics, momentum)
+
+
+def widens(conv: ElasticConv2d, op: Any, types: Types) -> bool:
+    """Say whether the moments of what a convolution reads are cheaper to take than those of what it gives."""
+    return op.kernel == 1 and op.stride == 1 and op.groups == 1 and not op.depthwise and op.out >= 2 * types[0].channels
+
+
+def observe_moments(
+    conv: ElasticConv2d,
+    op: Any,
+    types: Types,
+    norm: ElasticBatchNorm,
+    norm_op: Any,
+    statistics: Statistics | None,
+    momentum: float,
+    x: Tensor,
+) -> Tensor:
+    """Do what convolving (N, C, H, W) and `observe` do, for a 1x1 convolution that `widens`.
+
+    Mean and variance of W x follow from those of x: W m and the diagonal of W Cov(x) W', so they are known before
+    anything is convolved, and the convolution normalises too. Rounding apart, it is the same.
+    """
+    weight, bias = conv.taken(op, types)
+    rows = x.movedim(1, -1).reshape(-1, x.shape[1])
+    centre = rows.mean(dim=0).double()
+    covariance = (rows.T @ rows).double() / len(rows) - torch.outer(centre, centre)
+    matrix = weight.flatten(1).double()
+    mean, var = matrix @ centre, ((matrix @ covariance) * matrix).sum(dim=1).clamp(min=0.0)
+    mean = mean if bias is None else mean + bias
+    if statistics is not None:
+        statistics[0].lerp_(mean.to(x.dtype), momentum)
+        statistics[1].lerp_((var * (len(rows) / (len(rows) - 1))).to(x.dtype), momentum)
+    return folded(conv, op, types, norm, norm_op, (mean.to(x.dtype), var.to(x.dtype)), x)
+
+
 def folded(
     conv: ElasticConv2d, op: Any, types: Types, norm: ElasticBatchNorm, norm_op: Any, statistics: Statistics, x: Tensor
 ) -> Tensor:
