@@ -106,7 +106,7 @@ class ShiftNAS(WeightSharing):
         bonus: weight of the entropy of the generator's decisions; without it few architectures of each cost are
             trained, and the others of that cost inherit weights that never met.
         tries: draws of the generator for one target, of which the nearest in cost is trained.
-        fallback: whether a target that all tries miss by more than a bin's width is drawn from a table instead.
+        fallback: whether a target for which no try falls into the bin is drawn from a table of the bin instead.
         lr: peak learning rate of the weights (Nesterov 0.9, 5 % of warm-up, cosine).
         weight_decay: of the weights that a step used.
         bins: number of bins; 0 = the most up to ten of which none is empty.
@@ -296,7 +296,7 @@ class ShiftNAS(WeightSharing):
         target = float(self._bins.centres[number]) + self._bins.width * (rng.random() - 0.5)
         drawn = decoded(self._generator, [self._aim(target)] * self._set.tries, rng)
         nearest = min(drawn, key=lambda each: abs(self._cost(each) - target))
-        if self._set.fallback and abs(self._cost(nearest) - target) > self._bins.width:
+        if self._set.fallback and int(self._bins.index(self._cost(nearest))) != number:
             return self._within.sample(number, rng)
         return nearest
 

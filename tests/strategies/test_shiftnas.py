@@ -13,10 +13,8 @@ from nasforge.build import Supernet
 from nasforge.errors import IncompatibleError, InfeasibleError, UsageError
 from nasforge.goals import Constraint
 from nasforge.hardware.cost import WalkCost
-from nasforge.ops import Conv, GlobalPool, Linear, MBConv
 from nasforge.rng import generator
 from nasforge.run.progress import Listener
-from nasforge.space import Input, SearchSpace, one_of
 from nasforge.strategy import Problem
 from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.trial import Trial
@@ -184,19 +182,6 @@ def test_the_generator_s_gradient_has_the_task_s_loss_in_it():
 # Theta
 
 
-def starved(strategy, training, number, steps=60):
-    """Train the weights of every bin but one."""
-    rng = np.random.default_rng(0)
-    others = [bin_ for bin_ in range(strategy._bins.number) if bin_ != number]
-    for step in range(steps):
-        context = _context(strategy, training, step)
-        images, targets = context.train_batch()
-        child = strategy._within.sample(others[int(rng.integers(len(others)))], rng)
-        with strategy._net.recording():
-            context.backward(context.loss(strategy._net(images, child), targets))
-        context.update("weights", 0.3)
-
-
 @pytest.mark.parametrize("estimator", ["reward", "look_ahead"])
 @pytest.mark.parametrize("theta_path", ["bins", "cost"])
 @pytest.mark.parametrize("sign", [1, -1])
@@ -219,41 +204,6 @@ def test_theta_follows_its_estimator_and_its_sign_and_nothing_else_moves(estimat
         module.train()
     twin._train_theta(_context(twin, other, 3, "shift"))
     assert torch.allclose(twin._distribution.theta.detach(), -moved, atol=1e-6)
-
-
-def separate_space() -> SearchSpace:
-    """Return a space of one decision whose options share no weights; each is alone in one of four bins."""
-    x = Conv(8, 3)(Input(3, 8, 8), name="stem")
-    blocks = [MBConv(8, 3, expansion)(x, name=f"e{expansion}") for expansion in (1, 2, 3, 4)]
-    x = one_of(blocks, name="block", labels=("1", "2", "3", "4"))
-    return SearchSpace({"logits": Linear(10)(GlobalPool()(x, name="pool"), name="classifier")}, name="separate")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("estimator", "theta_lr"), [("reward", 0.2), ("look_ahead", 0.05)])
-def test_a_starved_bin_gains_mass_and_loses_it_under_the_wrong_sign(estimator, theta_lr):
-    chances = {}
-    for sign in (1, -1):
-        strategy, training = make(
-            separate_space(),
-            estimator=estimator,
-            sign=sign,
-            bins=4,
-            theta_lr=theta_lr,
-            theta_decay=0.0,
-            recipe="single",
-            lr=0.1,
-            fallback=True,
-            tries=2,
-        )
-        for module in training.modules.values():
-            module.train()
-        starved(strategy, training, 0, 150)
-        for turn in range(8):
-            strategy._train_theta(_context(strategy, training, 100 + turn, "shift"))
-        chances[sign] = float(strategy._distribution()[0].detach())
-    assert chances[1] > 0.3
-    assert chances[-1] < 0.25
 
 
 # Selection

@@ -68,3 +68,15 @@ def test_a_gradient_s_size_is_free_of_the_number_of_weights():
     assert gradient_size([entry]) == pytest.approx(3.0)
     assert gradient_size([entry, entry.repeat(50, 3)]) == pytest.approx(3.0)
     assert gradient_size([]) == 0.0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_bin_of_the_largest_gradient_gains_mass_and_loses_it_under_the_wrong_sign(sign):
+    distribution = BinDistribution(4, 0.2, 0.5)
+    for number, size in enumerate((1.0, 1.0, 3.0, 1.0)):
+        distribution.note(number, size)
+    step = torch.optim.SGD(distribution.parameters(), 0.2)
+    for _ in range(5):
+        distribution.theta.grad = -sign * distribution.reward()
+        step.step()
+    assert (float(distribution()[2].detach()) > 0.25) == (sign > 0)
