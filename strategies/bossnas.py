@@ -61,7 +61,7 @@ class Constants:
     """The options that a preset sets; see `BossNAS` for what they are."""
 
     optimiser: str = "sgd"
-    lr: float = 0.1
+    lr: float = 0.02
     weight_decay: float = 5e-4
     warmup: float = 0.1
     hidden: int = 512

@@ -152,7 +152,7 @@ def figures(found: Sequence[Ranking]) -> list[Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--spos-lr", type=float, default=0.2)
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     parser.add_argument("--quick", action="store_true")
