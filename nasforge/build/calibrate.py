@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from nasforge.errors import UsageError
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> int:
+def recalibrate(network: nn.Module, batches: Iterable[Tensor] | Iterable[Mapping[str, Tensor]]) -> int:
     """Reset the running statistics of a plain network and average them over `batches` (cumulative mean).
 
     Only batch normalisations run in training mode; dropout does not.
