@@ -136,7 +136,7 @@ class Settings:
     retrain: bool = True
     seed: int = 0
     workers: int = 1
-    together: int = 1
+    together: int = 8
     engine: Engine = field(default_factory=Engine)
     storage: str | None = None
     storage_wait: float = 60.0

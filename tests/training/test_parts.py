@@ -15,7 +15,7 @@ from nasforge.errors import UsageError
 from nasforge.tasks import Task
 from nasforge.tasks.classification import Classification
 from nasforge.tasks.datasets.digits import load
-from nasforge.training import EMATwin, Meter, TrainConfig, soft_cross_entropy, train
+from nasforge.training import EMATwin, TrainConfig, soft_cross_entropy, train
 from nasforge.training.processor import pin_malloc, prepare_processor
 
 LOGITS = torch.randn(16, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -113,18 +113,6 @@ def test_the_twin_shares_no_memory_with_its_module() -> None:
         module.weight.zero_()
     assert torch.equal(twin.module.weight, kept["weight"])
     assert module.weight.requires_grad
-
-
-# Meter
-
-
-def test_a_meter_adds_steps_images_and_time() -> None:
-    meter = Meter()
-    meter.count(32)
-    meter.count(7)
-    first = meter.seconds
-    assert (meter.steps, meter.images) == (2, 39)
-    assert 0 <= first <= meter.seconds
 
 
 # Processor
