@@ -104,7 +104,7 @@ def test_nll_of_test_is_no_objective(file: str) -> None:
 def test_a_run_that_looks_up_in_a_truth_table_hears_nothing_of_test() -> None:
     evaluator = table().evaluator(space())
     found = LookedUp(evaluator)(Job(0, space().smallest(), None, 0))
-    assert TEST <= set(evaluator.evaluate(space().smallest()))
+    assert set(evaluator.evaluate(space().smallest())) >= TEST
     assert set(found) == {"accuracy_valid", "nll_valid", "train_seconds", "params", "macs"}
 
 
