@@ -43,14 +43,15 @@ def truth_file(
 
 
 def _check(file: str, feedback: str, truth: str) -> None:
+    heard = f"suite '{TRUTH_HEAD}{file}' was given"
     for name, given, known in (("feedback", feedback, FEEDBACK), ("truth", truth, TRUTH)):
         if given not in known:
             raise UsageError(
-                f"suite '{TRUTH_HEAD}{file}' was given {name}={given}; expected {' or '.join(known)}, for searches hear "
+                f"{heard} {name}={given}; expected {' or '.join(known)}, for searches hear "
                 "of valid and are judged on test."
             )
     if SIGNS[feedback] != SIGNS[truth]:
         raise UsageError(
-            f"suite '{TRUTH_HEAD}{file}' was given feedback={feedback} truth={truth}, and more accuracy is better while "
+            f"{heard} feedback={feedback} truth={truth}, and more accuracy is better while "
             f"less nll is; give feedback={truth}_valid."
         )
