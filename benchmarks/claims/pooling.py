@@ -193,7 +193,7 @@ def report(arms: Sequence[str], seeds: Sequence[int], steps: int, lr: float, qui
         "paired": {arm: differences(agreed, arm) for arm in arms if arm != "M=4" and "M=4" in arms},
         "agreements": agreed, "ratings": found,
     }  # fmt: skip
-    name = result_name("pooling", DATA, quick=quick)
+    name = result_name("pooling_places", DATA, quick=quick)
     record(name if quick or len(seeds) >= len(SEEDS) else f"{name}_{len(seeds)}_seeds", header, rows, details)
     for arm, values in details["paired"].items():
         mean, low, high = values["spearman"]
