@@ -7,7 +7,7 @@
                 one optimiser step on the sum of the gradients; then the twin follows
         rate:   every path on held-out images, in one fixed pair of views, against the centre of all paths
         choose: the best path is what later blocks get their inputs from
-    derive: the least sum of block scores within the limits, by enumeration
+    derive: the least sum of block scores within the limits, over all combinations of rated paths
 
 Symbols: f backbone and projector, g predictor (online side alone), f' their twin. No labels are used.
 """
@@ -43,6 +43,8 @@ from nasforge.training.path_sgd import PathSGD, merge_views
 from nasforge.training.schedule import warmup_cosine
 
 METRIC: Final = "centre_distance"
+SAMPLED: Final = 32
+"""Architectures that are looked at where no combination of rated paths is within the limits."""
 SHIFTED: Final = View(area=(1.0, 1.0), shift=0.125, jitter=0.0, grey=0.0)
 VIEWS: Final[Mapping[str, tuple[View, View]]] = {
     "byol": (View(blur=0.1), View(blur=1.0, solarise=0.2)),
@@ -378,7 +380,29 @@ class BossNAS(WeightSharing):
                 scores = np.zeros(len(paths))
             rated.append(RatedBlock(block, paths, scores))
         found = best_combinations(self.problem, rated, self.finalists)
-        return found or [self.problem.sample(generator(0, "within the limits"))]
+        return found or self._rated_samples()
+
+    def _rated_samples(self) -> list[Architecture]:
+        """Return the best of random architectures within the limits.
+
+        Blocks are rated behind the best paths before them. Where these end at a scale that later blocks cannot leave,
+        no combination of rated paths may be within the limits, although other architectures are.
+
+        Raises:
+            InfeasibleError: nothing is within the limits.
+        """
+        rng = generator(0, "within the limits")
+        drawn = list(dict.fromkeys(self.problem.sample(rng) for _ in range(SAMPLED)))
+        if not all(map(self.record.is_rated, range(len(self.cut)))):
+            return drawn[: self.finalists]
+        warnings.warn(
+            "no combination of the paths that bossnas rated is within the limits; proposed are the best of "
+            f"{len(drawn)} random architectures within them, rated behind blocks of their own.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        found = [rating[METRIC] for rating in self.rate(drawn, {}) or ()]
+        return [drawn[int(place)] for place in np.argsort(found, kind="stable")[: self.finalists]]
 
 
 def _mean_of(context: Context, images: int) -> Mean:

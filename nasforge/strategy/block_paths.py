@@ -111,6 +111,18 @@ def _shapes(space: SearchSpace, node: int, refused: str) -> tuple[tuple[int, ...
     return shapes
 
 
+def are_independent(space: SearchSpace, blocks: Sequence[Block]) -> bool:
+    """Say whether every path of a block goes with every path of the others: nothing is asked or allowed by theirs."""
+    number = {choice: place for place, choice in enumerate(space.choices)}
+    for block in blocks:
+        for choice in block.choices:
+            relation = space.choices[choice].relation
+            read = {*space.analysis.active[choice].axes, *([number[relation.previous]] if relation else [])}
+            if any(len(space.allowed[each]) > 1 and each not in block.choices for each in read):
+                return False
+    return True
+
+
 @final
 class BlockPaths:
     """The paths through one block behind a prefix.
@@ -205,4 +217,4 @@ class BlockPaths:
         return self._space.decide(decided)
 
 
-__all__ = ["Block", "BlockPaths", "Path", "blocks_of"]
+__all__ = ["Block", "BlockPaths", "Path", "are_independent", "blocks_of"]

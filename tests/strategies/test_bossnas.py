@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from nasforge import registry
 from nasforge.errors import DivergedError, UsageError
 from nasforge.goals import Constraint
 from nasforge.rng import generator
@@ -18,6 +19,7 @@ from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining
+from nasforge.strategy import Problem
 from nasforge.strategy.block_rating import centre_distance
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
@@ -231,6 +233,32 @@ def test_less_distance_is_better_and_the_best_is_the_least_sum_within_the_limits
     prefix = strategy.record.prefix(1)
     scores = strategy.record.scores(0)
     assert tuple(prefix.values()) == min(scores, key=scores.get)
+
+
+def test_limits_that_no_rated_combination_meets_leave_the_best_of_rated_samples(monkeypatch):
+    space = registry.load("spaces", "hytra")((3, 8, 8), 10)
+    strategy, training = make(problem=Problem(space, costs={"macs": space.cost("macs")}), steps=6, on_collapse="ignore")
+    monkeypatch.setattr(bossnas, "by_centre", lambda rating, path, predictions, centres: -space.macs(path) / 1e9)
+    monkeypatch.setattr(bossnas, "SAMPLED", 5)
+    run(training)  # the dearest first block is the best: one that stays at the finest scale
+    each = [{block.path(path) for path in strategy.record.rated(n)[0]} for n, block in enumerate(strategy.cut)]
+    macs = {
+        architecture: space.macs(architecture)
+        for architecture in space.enumerate()
+        if all(block.path(architecture) in paths for block, paths in zip(strategy.cut, each, strict=True))
+    }
+    below = [m for a in space.enumerate() if (m := space.macs(a)) < min(macs.values())]
+    assert below, "the best first block leaves the coarsest scale to all that is rated behind it"
+    bound = max(below)
+    strategy.problem = dataclasses.replace(strategy.problem, constraints=(Constraint("macs", bound),))
+    with pytest.warns(RuntimeWarning, match="no combination of the paths that bossnas rated is within the limits"):
+        found = strategy.derive()
+    distances = [each["centre_distance"] for each in strategy.rate(found, training.modules)]
+    assert distances == sorted(distances)
+    assert all(space.macs(architecture) <= bound for architecture in found)
+    rng = generator(0, "within the limits")
+    drawn = [strategy.problem.sample(rng) for _ in range(bossnas.SAMPLED)]
+    assert distances[0] == min(each["centre_distance"] for each in strategy.rate(drawn, training.modules))
 
 
 def test_predictions_at_the_centre_score_least():
