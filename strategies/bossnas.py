@@ -75,12 +75,13 @@ class Constants:
     accumulate: int = 1
     images: int = 256
     calibration: int = 128
+    paths: int = 4
 
 
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants("lars", 4.8, 1e-6, 1 / 6, 4096, 256, 2048, "each", "byol", 0.99, 64, 5000, 256),
-    "paper_sizes": Constants("lars", 0.48, 1e-6, 2 / 50, 4096, 256, 2048, "one", "shifted", 0.99, 64, 5000, 256),
+    "paper_sizes": Constants("lars", 0.48, 1e-6, 2 / 50, 4096, 256, 2048, "one", "shifted", 0.99, 64, 5000, 256, 8),
 }
 
 
@@ -89,7 +90,7 @@ PRESETS: Final[Mapping[str, Constants]] = {
 class BossNAS(WeightSharing):
     """Ensemble bootstrapping, block by block, and search towards the centre of the population.
 
-    `preset` sets what follows it down to `calibration`; an option given beside it goes before. `quick` is for searches
+    `preset` sets what follows it down to `paths`; an option given beside it goes before. `quick` is for searches
     of minutes at batches of 64. `paper` holds the constants of the released MBConv and HyTra searches, `paper_sizes`
     those of the released size search on NATS-Bench; both make batches of 4,096 out of 64 batches of 64.
 
@@ -136,7 +137,7 @@ class BossNAS(WeightSharing):
     accumulate: int | None = None
     images: int | None = None
     calibration: int | None = None
-    paths: int = 4
+    paths: int | None = None
     blocks: tuple[str, ...] | None = None
     detach_prefix: bool = True
     traversed: int = 512
@@ -246,12 +247,12 @@ class BossNAS(WeightSharing):
         """Draw the paths of a step: by strict fairness, or distinct ones where relations forbid that."""
         space, block, ways = self.problem.space, self.cut[number], self._paths_of(number)
         if ways.fair:
-            rows = fair_rows([space.allowed[choice] for choice in block.choices], self.paths, rng)
+            rows = fair_rows([space.allowed[choice] for choice in block.choices], self._set.paths, rng)
             return [ways.at(row) for row in rows]
         listed = self._listed(number)
         if listed is not None:
-            return distinct_paths(listed, self.paths, rng)
-        return list(dict.fromkeys(ways.random(rng) for _ in range(self.paths)))
+            return distinct_paths(listed, self._set.paths, rng)
+        return list(dict.fromkeys(ways.random(rng) for _ in range(self._set.paths)))
 
     def _paths_of(self, number: int) -> BlockPaths:
         return BlockPaths(self.problem.space, self.cut[number], self.record.prefix(number))

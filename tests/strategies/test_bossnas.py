@@ -330,6 +330,15 @@ def test_options_are_checked():
             bossnas.BossNAS(**options)
 
 
+@pytest.mark.parametrize(("preset", "paths"), [("quick", 4), ("paper", 4), ("paper_sizes", 8)])
+def test_presets_draw_as_many_paths_as_was_released_unless_told(preset, paths):
+    small = {"hidden": 16, "outputs": 8, "images": 32, "calibration": 32, "accumulate": 1}
+    for told, expected in (({}, paths), ({"paths": 3}, 3)):
+        strategy, _ = make(preset=preset, **small, **told)
+        drawn = strategy._drawn(0, np.random.default_rng(0))
+        assert len(drawn) == expected
+
+
 @pytest.mark.parametrize("preset", ["paper", "paper_sizes"])
 def test_presets_of_the_article_train(preset):
     small = {"hidden": 16, "outputs": 8, "images": 32, "calibration": 32, "accumulate": 2}
