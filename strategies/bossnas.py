@@ -36,7 +36,7 @@ from nasforge.strategy.block_record import BlockRecord
 from nasforge.strategy.block_search import Mean, by_centre, by_own, evolve, traverse
 from nasforge.strategy.fair_paths import distinct_paths, fair_rows
 from nasforge.strategy.preset import resolve
-from nasforge.training import EMATwin, TrainConfig, View, make_lars
+from nasforge.training import RATING, EMATwin, TrainConfig, View, counted_as, make_lars
 from nasforge.training.bootstrap import COLLAPSED_BELOW, Lift, Projector, centre, distance, perceptron, spread
 from nasforge.training.ema import rising_momentum
 from nasforge.training.path_sgd import PathSGD, merge_views
@@ -217,7 +217,10 @@ class BossNAS(WeightSharing):
         """Train a block on one batch, or rate its paths."""
         kind, _, name = context.phase.name.partition(" ")
         number = [block.name for block in self.cut].index(name)
-        return self._train(context, number) if kind == "block" else self._rate_block(context, number)
+        if kind == "block":
+            return self._train(context, number)
+        with counted_as(RATING):
+            return self._rate_block(context, number)
 
     # Training
 

@@ -32,7 +32,7 @@ from nasforge.rng import generator, integer_seed
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Problem, WeightSharing
 from nasforge.strategy.balance import balanced, imbalance, responsibilities
-from nasforge.training import TrainConfig
+from nasforge.training import RATING, TrainConfig, counted_as
 from nasforge.training.path_sgd import PathSGD
 from nasforge.training.schedule import warmup_cosine
 
@@ -199,8 +199,8 @@ class PoolingMixture(WeightSharing):
             loss = context.loss(self._nets[name](images, architecture), targets)
             context.backward(loss)
         context.update(name, self.floor + (1.0 - self.floor) * warmup_cosine(context.progress, self.warmup))
-        images, targets = context.valid_batch()
-        with torch.no_grad(), batch_statistics(self._nets[name]):
+        with counted_as(RATING), torch.no_grad(), batch_statistics(self._nets[name]):
+            images, targets = context.valid_batch()
             accuracy = context.metrics(self._nets[name](images, architecture), targets)["accuracy"]
         score = self._state.scores[number, model]
         score.copy_(self.keep * score + (1.0 - self.keep) * accuracy)

@@ -295,6 +295,19 @@ def test_large_blocks_are_evolved_and_every_path_can_be_rated():
     assert all(math.isfinite(each["centre_distance"]) for each in found)
 
 
+def test_training_and_rating_are_counted_apart():
+    strategy, training = make(paths=2, steps=6)
+    run(training)
+    blocks, rated, images = len(strategy.cut), 9, SMALL["images"]
+    cost = training.meter.training
+    assert cost.backward == 2 * 2 * 6  # each path in two views
+    assert cost.batches == 6
+    rating = training.meter.rating
+    assert rating.backward == rating.steps == 0
+    assert rating.drawn >= images + SMALL["calibration"] / 2
+    assert rating.forward >= 2 * 2 * blocks * rated  # both sides of each path: calibration, and the views
+
+
 def test_ratings_before_the_training_are_no_numbers():
     strategy, training = make()
     assert math.isnan(strategy.rate([strategy.problem.space.smallest()], training.modules)[0]["centre_distance"])
