@@ -107,7 +107,7 @@ class BossNAS(WeightSharing):
         views: `byol` (for large images), `small` (crops of 0.3 to 1 and colours) or `shifted` (shift and mirror).
         momentum: of the twin at a block's beginning; it rises to 1 as a cosine.
         accumulate: batches in one step; their gradients are averaged.
-        images: held-out images that paths are rated on; the checkpoint holds two views of each.
+        images: held-out images that paths are rated on; checkpoints hold two views of each, as bytes.
         calibration: training images for a path's batch normalisation when it is rated.
         paths: P, paths in a step.
         blocks: names of the boundaries at which the network is cut; all of the space without.

@@ -19,7 +19,7 @@ from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining
-from nasforge.strategy import Problem
+from nasforge.strategy import Problem, block_search
 from nasforge.strategy.block_rating import centre_distance
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
@@ -238,7 +238,12 @@ def test_less_distance_is_better_and_the_best_is_the_least_sum_within_the_limits
 def test_limits_that_no_rated_combination_meets_leave_the_best_of_rated_samples(monkeypatch):
     space = registry.load("spaces", "hytra")((3, 8, 8), 10)
     strategy, training = make(problem=Problem(space, costs={"macs": space.cost("macs")}), steps=6, on_collapse="ignore")
-    monkeypatch.setattr(bossnas, "by_centre", lambda rating, path, predictions, centres: -space.macs(path) / 1e9)
+    plain = bossnas.traverse
+
+    def dearest_first(rating, paths, compare, mean):
+        return dataclasses.replace(plain(rating, paths, compare, mean), scores=[-space.macs(p) / 1e9 for p in paths])
+
+    monkeypatch.setattr(bossnas, "traverse", dearest_first)
     monkeypatch.setattr(bossnas, "SAMPLED", 5)
     run(training)  # the dearest first block is the best: one that stays at the finest scale
     each = [{block.path(path) for path in strategy.record.rated(n)[0]} for n, block in enumerate(strategy.cut)]
@@ -285,12 +290,55 @@ def test_scores_are_of_the_centre_of_all_paths_and_do_not_depend_on_old_statisti
         assert found == pytest.approx(scores[block.path(path)], abs=1e-4)
 
 
+def distances_now(strategy, number):
+    """Return by path the distances of predictions to the centre and to the path's own targets, as things stand."""
+    rating, block = strategy.rating(number), strategy.cut[number]
+    paths = strategy.record.rated(number)[0]
+    targets = {path: rating.targets(path) for path in paths}
+    centres = torch.stack(list(targets.values())).mean(dim=0)
+    return {
+        block.path(p): (centre_distance(rating.predictions(p), centres), centre_distance(rating.predictions(p), t))
+        for p, t in targets.items()
+    }
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 28])
+@pytest.mark.parametrize("rated_by", ["centre", "own"])
+def test_both_distances_are_recorded_as_they_were_at_the_rating_and_the_one_asked_for_counts(
+    rated_by, kept_bytes, monkeypatch
+):
+    monkeypatch.setattr(block_search, "KEPT_BYTES", kept_bytes)
+    strategy, training = make(rated_by=rated_by, lr=0.2, momentum=0.5, on_collapse="ignore")
+    then = {}
+    plain = strategy._rate_block
+
+    def noted(context, number):
+        found = plain(context, number)
+        then[number] = distances_now(strategy, number)
+        return found
+
+    strategy._rate_block = noted
+    run(training)
+    for number in range(2):
+        scores, own = strategy.record.scores(number), strategy.record.own_scores(number)
+        assert scores.keys() == own.keys() == then[number].keys()
+        for path, (to_centre, to_own) in then[number].items():
+            assert own[path] == pytest.approx(to_own, abs=1e-4)
+            assert scores[path] == pytest.approx(to_centre if rated_by == "centre" else to_own, abs=1e-4)
+            assert abs(to_centre - to_own) > 1e-4
+    drifted = {path: own for path, (_, own) in distances_now(strategy, 0).items()}
+    assert any(abs(drifted[path] - own) > 1e-3 for path, own in strategy.record.own_scores(0).items())
+
+
 def test_large_blocks_are_evolved_and_every_path_can_be_rated():
     strategy, training = make(traversed=4, population=4, generations=2)
     run(training)
     every = list(strategy.problem.space.enumerate())
     rated, _ = strategy.record.rated(0)
     assert 4 <= len(rated) < 9
+    own = strategy.record.own_scores(0)
+    assert own.keys() == strategy.record.scores(0).keys()
+    assert all(-4 <= each <= 4 for each in own.values())
     found = strategy.rate(every, training.modules)
     assert all(math.isfinite(each["centre_distance"]) for each in found)
 
