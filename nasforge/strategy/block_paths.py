@@ -51,7 +51,7 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
     Raises:
         IncompatibleError: there is no boundary, one can be bypassed or carries no image, or the blocks do not cover
             the network: a choice lies behind the last one or in two of them.
-        UsageError: an unknown boundary.
+        UsageError: an unknown boundary, or none of those there are.
     """
     nodes = space.analysis.graph.nodes
     at = {node.op.boundary: node.index for node in nodes if isinstance(node.op, BoundaryOp)}
@@ -60,6 +60,11 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
             raise UsageError(unknown_name_sentence(f"boundary of space '{space.name}'", name, at))
     ends = [name for name in at if names is None or name in names]
     refused = f"strategy '{strategy}' cannot search space '{space.name}'"
+    if at and not ends:
+        raise UsageError(
+            f"strategy '{strategy}' was given an empty list of blocks; name some of the boundaries of space "
+            f"'{space.name}' ({', '.join(at)}), or leave the option away to cut at all of them."
+        )
     if not ends:
         raise IncompatibleError(f"{refused}: it is not cut into blocks; give it boundaries, see `nasforge.boundary`.")
     owner: dict[int, str] = {}

@@ -84,6 +84,13 @@ def test_an_unknown_boundary_is_refused_with_the_nearest():
         blocks_of(block_space(), "tested", ["bO"])
 
 
+def test_an_empty_list_of_blocks_is_refused_with_the_boundaries_there_are():
+    with pytest.raises(UsageError, match=r"'tested' was given an empty list of blocks; .* \(b0, b1\), or leave"):
+        blocks_of(block_space(), "tested", [])
+    with pytest.raises(IncompatibleError, match="not cut into blocks"):
+        blocks_of(elastic_space(), "tested", [])
+
+
 def test_all_paths_of_a_block_are_listed_once_and_not_beyond_the_limit():
     space = block_space()
     block = blocks_of(space, "tested")[1]
