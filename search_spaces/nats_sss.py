@@ -77,7 +77,8 @@ def nats_sss(
         blocks: how many of the five places (cell, reduction, cell, reduction, cell) each block holds.
 
     Raises:
-        SpaceError: an unknown preset, an input whose sides are no multiples of 4, or blocks that do not cover the five places.
+        SpaceError: an unknown preset, an input whose sides are no multiples of 4, or blocks that do not cover the
+            five places.
     """
     size = min(input_shape[1:])
     name = preset or ("full" if size >= SMALL_BELOW else "small")

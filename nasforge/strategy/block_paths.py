@@ -55,16 +55,8 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
     """
     nodes = space.analysis.graph.nodes
     at = {node.op.boundary: node.index for node in nodes if isinstance(node.op, BoundaryOp)}
-    for name in names or ():
-        if name not in at:
-            raise UsageError(unknown_name_sentence(f"boundary of space '{space.name}'", name, at))
-    ends = [name for name in at if names is None or name in names]
     refused = f"strategy '{strategy}' cannot search space '{space.name}'"
-    if at and not ends:
-        raise UsageError(
-            f"strategy '{strategy}' was given an empty list of blocks; name some of the boundaries of space "
-            f"'{space.name}' ({', '.join(at)}), or leave the option away to cut at all of them."
-        )
+    ends = _ends(space.name, strategy, names, at)
     if not ends:
         raise IncompatibleError(f"{refused}: it is not cut into blocks; give it boundaries, see `nasforge.boundary`.")
     owner: dict[int, str] = {}
@@ -92,6 +84,19 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
             f"{f' (so do {len(left) - 1} more)' if len(left) > 1 else ''}; put a boundary behind it."
         )
     return found
+
+
+def _ends(space: str, strategy: str, names: Sequence[str] | None, at: Mapping[str, int]) -> list[str]:
+    """Return the boundaries that are named, all without names, in the order of the graph."""
+    for name in names or ():
+        if name not in at:
+            raise UsageError(unknown_name_sentence(f"boundary of space '{space}'", name, at))
+    if at and names is not None and not names:
+        raise UsageError(
+            f"strategy '{strategy}' was given an empty list of blocks; name some of the boundaries of space "
+            f"'{space}' ({', '.join(at)}), or leave the option away to cut at all of them."
+        )
+    return [name for name in at if names is None or name in names]
 
 
 def _between(space: SearchSpace, start: int | None, end: int) -> set[int]:
