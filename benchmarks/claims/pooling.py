@@ -4,8 +4,8 @@
     python benchmarks/claims/pooling.py [--seeds 0,1,2] [--arms M=1,M=4] [--quick]
 
 The truth is `benchmarks/truth/pooling_fractals.json`: space `pooling`, preset small, fractals of 50 classes, 350 steps
-of 64 images at a learning rate of .3. (At .1 a third of the networks still sit on the first plateau after 350 steps, so
-that seeds differ more than networks do; after 700 all are at 98 %.) Each arm is `pooling_mixture` for the same number
+of 64 images at a learning rate of .3. (At .1 a quarter of the networks are late in one of two seeds after 350 steps,
+so that seeds differ more than networks do; after 700 steps all that were tried are at 98 %.) Each arm is `pooling_mixture` for the same number
 of steps in total, whatever its number of models; each step costs one training pass and one held-out pass in all of
 them, and the report refuses arms that cost more than 5 % more than others. `M=1 longer` alone is no equal: it has
 four times the steps, as many as four models would get that are each trained as long as the one. M=4 comes with two
