@@ -16,6 +16,7 @@ from nasforge.hardware.cost import WalkCost
 from nasforge.rng import generator
 from nasforge.run.progress import Listener
 from nasforge.strategy import Problem
+from nasforge.strategy.architecture_generator import decoded
 from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.trial import Trial
 
@@ -295,20 +296,44 @@ def test_a_lowest_bin_that_a_second_limit_empties_leaves_what_the_problem_can_sa
     assert {SPACE.macs(a) for a in strategy.derive()} == {macs}
 
 
-def test_what_is_derived_is_near_the_limit_and_within_it():
-    costs = np.asarray(sorted(SPACE.macs(a) for a in SPACE.enumerate()))
-    bound = float(np.quantile(costs, 0.6))
-    strategy, _, _ = trained(40, constraints=(Constraint("macs", bound),), recipe="single", estimator="none")
+@pytest.fixture(scope="module")
+def learned():
+    limit = Constraint("macs", float(np.quantile(sorted(SPACE.macs(a) for a in SPACE.enumerate()), 0.9)))
+    options = {"recipe": "single", "estimator": "none", "task_every": 0, "generator_every": 1}
+    strategy, _, _ = trained(120, constraints=(limit,), **options)
+    return strategy, limit.bound
+
+
+def generated_cost(strategy, bound):
+    drawn = decoded(strategy._generator, [strategy._aim(bound)] * 100, np.random.default_rng(0))
+    return float(np.mean([SPACE.macs(a) for a in drawn]))
+
+
+def test_what_is_derived_is_near_the_limit_and_within_it(learned):
+    strategy, bound = learned
     found = strategy.derive()
     assert 1 <= len(found) <= strategy.finalists
     assert all(SPACE.macs(a) <= bound for a in found)
-    assert SPACE.macs(found[0]) == max(SPACE.macs(a) for a in found)
+    assert SPACE.macs(found[0]) == max(SPACE.macs(a) for a in found) >= 0.9 * bound
     assert found == strategy.derive()
 
 
-def test_without_a_limit_the_greatest_cost_is_decoded():
-    strategy, _, _ = trained(60, recipe="single", estimator="none", task_every=0)
-    assert SPACE.macs(strategy.derive()[0]) > 0.7 * SPACE.macs(SPACE.largest())
+def test_a_trained_generator_draws_about_the_target_and_an_untrained_one_does_not(learned):
+    strategy, bound = learned
+    assert generated_cost(strategy, bound) == pytest.approx(bound, rel=0.2)
+    untrained = set_up(constraints=strategy.problem.constraints)
+    untrained.modules(untrained.problem, 1)
+    assert generated_cost(untrained, bound) < 0.6 * bound
+
+
+def test_without_a_limit_the_greatest_cost_is_decoded_once_it_is_learned(learned):
+    strategy, _ = learned
+    largest = SPACE.macs(SPACE.largest())
+    free = set_up()
+    free.modules(free.problem, 1)
+    assert SPACE.macs(free.derive()[0]) < 0.8 * largest
+    free._generator.load_state_dict(strategy._generator.state_dict())
+    assert SPACE.macs(free.derive()[0]) >= 0.9 * largest
 
 
 def test_limits_of_another_metric_and_beyond_the_range_are_kept():
