@@ -8,8 +8,8 @@ step instead of the biggest, the smallest and two random ones; the first of them
 without distillation (all learn labels), without gamma = 0 at the end of residual blocks. Not as in the paper are the
 optimiser (SGD with a peak rate of .5, gradients clipped at 1), the schedule (a cosine, its last steps at .05 of the
 peak), and the labels, which are not smoothed. As a cosine is below .05 for its last seventh only, the constant ending
-has a pair of arms of its own, whose rate falls as exp(-6 x share done after the warm-up): `progress` ends in .05 of the peak, from the
-middle on, `progress no constant ending` falls on to .0033.
+has a pair of arms of its own, whose rate falls as exp(-6 x share done) after the warm-up: `progress` ends in .05 of the
+peak, from just behind the middle on, `progress no constant ending` falls on to .0033.
 
 Judged on test are the smallest network, four random ones and the largest, each recalibrated on training images. Two
 controls judge the full recipe's networks otherwise: `no recalibration` with the statistics that training left, which
