@@ -44,7 +44,6 @@ from nasforge.rng import generator
 from nasforge.run.data import load_source
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem
-from nasforge.strategy.ensemble import EnsembleSpace
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.training import TrainConfig, train
@@ -133,28 +132,10 @@ class Ensemble(nn.Module):
         return [member(x) for member in self.members]
 
 
-def divide_at_split(network: Network, space: SearchSpace, architecture: Architecture) -> None:
-    """Divide the gradients of what the heads share by their number: the loss is the sum of those of the heads."""
-    read = EnsembleSpace.of(space, "neas")
-    if read.paths == 1:
-        return
-    split = read.read(architecture).split
-    shared = ("stem", "first", *(f"layer{layer}/" for layer in range(1, split + 1)))
-    for name, parameter in network.layers.named_parameters():
-        if name.startswith(shared):
-            parameter.register_hook(lambda gradient: gradient / read.paths)
-
-
-def loss_of(images: torch.Tensor, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-    heads = outputs if isinstance(outputs, list) else [outputs]
-    return torch.stack([Classification().loss(head, targets) for head in heads]).sum()
-
-
 def trained(space: SearchSpace, architecture: Architecture, source: Any, steps: int, lr: float, seed: int) -> Network:
     network = build_network(space.lower(architecture), seed=seed)
-    divide_at_split(network, space, architecture)
     epochs = steps / (len(source.split("train").labels) // BATCH)
-    train(network, source, Classification(), TrainConfig(epochs=epochs, batch_size=BATCH, lr=lr), seed, loss=loss_of)
+    train(network, source, Classification(), TrainConfig(epochs=epochs, batch_size=BATCH, lr=lr), seed)
     return network
 
 
