@@ -77,7 +77,8 @@ def nats_sss(
         blocks: how many of the five places (cell, reduction, cell, reduction, cell) each block holds.
 
     Raises:
-        SpaceError: an unknown preset, an input below 4 pixels, or blocks that do not cover the five places.
+        SpaceError: an unknown preset, an input whose sides are no multiples of 4, or blocks that do not cover the
+            five places.
     """
     size = min(input_shape[1:])
     name = preset or ("full" if size >= SMALL_BELOW else "small")
@@ -85,6 +86,11 @@ def nats_sss(
         raise SpaceError(unknown_name_sentence("preset of nats_sss", name, PRESETS))
     if size < 4:
         raise SpaceError(f"nats_sss halves the image twice, and was given {size} pixels; use at least 4.")
+    if any(side % 4 for side in input_shape[1:]):
+        raise SpaceError(
+            f"nats_sss halves the image twice, and was given {input_shape[1]} x {input_shape[2]} pixels; resize the "
+            "images to a multiple of 4."
+        )
     if sum(blocks) != len(WIDTHS) or min(blocks) < 1:
         raise SpaceError(
             f"nats_sss has {len(WIDTHS)} places and was given blocks of {list(blocks)}; cover all of them."

@@ -7,7 +7,7 @@
                 one optimiser step on the sum of the gradients; then the twin follows
         rate:   every path on held-out images, in one fixed pair of views, against the centre of all paths
         choose: the best path is what later blocks get their inputs from
-    derive: the least sum of block scores within the limits, by enumeration
+    derive: the least sum of block scores within the limits, over all combinations of rated paths
 
 Symbols: f backbone and projector, g predictor (online side alone), f' their twin. No labels are used.
 """
@@ -36,13 +36,15 @@ from nasforge.strategy.block_record import BlockRecord
 from nasforge.strategy.block_search import Mean, by_centre, by_own, evolve, traverse
 from nasforge.strategy.fair_paths import distinct_paths, fair_rows
 from nasforge.strategy.preset import resolve
-from nasforge.training import EMATwin, TrainConfig, View, make_lars
+from nasforge.training import RATING, EMATwin, TrainConfig, View, counted_as, make_lars
 from nasforge.training.bootstrap import COLLAPSED_BELOW, Lift, Projector, centre, distance, perceptron, spread
 from nasforge.training.ema import rising_momentum
 from nasforge.training.path_sgd import PathSGD, merge_views
 from nasforge.training.schedule import warmup_cosine
 
 METRIC: Final = "centre_distance"
+SAMPLED: Final = 32
+"""Architectures that are looked at where no combination of rated paths is within the limits."""
 SHIFTED: Final = View(area=(1.0, 1.0), shift=0.125, jitter=0.0, grey=0.0)
 VIEWS: Final[Mapping[str, tuple[View, View]]] = {
     "byol": (View(blur=0.1), View(blur=1.0, solarise=0.2)),
@@ -73,12 +75,13 @@ class Constants:
     accumulate: int = 1
     images: int = 256
     calibration: int = 128
+    paths: int = 4
 
 
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants("lars", 4.8, 1e-6, 1 / 6, 4096, 256, 2048, "each", "byol", 0.99, 64, 5000, 256),
-    "paper_sizes": Constants("lars", 0.48, 1e-6, 2 / 50, 4096, 256, 2048, "one", "shifted", 0.99, 64, 5000, 256),
+    "paper_sizes": Constants("lars", 0.48, 1e-6, 2 / 50, 4096, 256, 2048, "one", "shifted", 0.99, 64, 5000, 256, 8),
 }
 
 
@@ -87,7 +90,7 @@ PRESETS: Final[Mapping[str, Constants]] = {
 class BossNAS(WeightSharing):
     """Ensemble bootstrapping, block by block, and search towards the centre of the population.
 
-    `preset` sets what follows it down to `calibration`; an option given beside it goes before. `quick` is for searches
+    `preset` sets what follows it down to `paths`; an option given beside it goes before. `quick` is for searches
     of minutes at batches of 64. `paper` holds the constants of the released MBConv and HyTra searches, `paper_sizes`
     those of the released size search on NATS-Bench; both make batches of 4,096 out of 64 batches of 64.
 
@@ -104,7 +107,7 @@ class BossNAS(WeightSharing):
         views: `byol` (for large images), `small` (crops of 0.3 to 1 and colours) or `shifted` (shift and mirror).
         momentum: of the twin at a block's beginning; it rises to 1 as a cosine.
         accumulate: batches in one step; their gradients are averaged.
-        images: held-out images that paths are rated on; the checkpoint holds two views of each.
+        images: held-out images that paths are rated on; checkpoints hold two views of each, as bytes.
         calibration: training images for a path's batch normalisation when it is rated.
         paths: P, paths in a step.
         blocks: names of the boundaries at which the network is cut; all of the space without.
@@ -134,7 +137,7 @@ class BossNAS(WeightSharing):
     accumulate: int | None = None
     images: int | None = None
     calibration: int | None = None
-    paths: int = 4
+    paths: int | None = None
     blocks: tuple[str, ...] | None = None
     detach_prefix: bool = True
     traversed: int = 512
@@ -214,7 +217,10 @@ class BossNAS(WeightSharing):
         """Train a block on one batch, or rate its paths."""
         kind, _, name = context.phase.name.partition(" ")
         number = [block.name for block in self.cut].index(name)
-        return self._train(context, number) if kind == "block" else self._rate_block(context, number)
+        if kind == "block":
+            return self._train(context, number)
+        with counted_as(RATING):
+            return self._rate_block(context, number)
 
     # Training
 
@@ -244,12 +250,12 @@ class BossNAS(WeightSharing):
         """Draw the paths of a step: by strict fairness, or distinct ones where relations forbid that."""
         space, block, ways = self.problem.space, self.cut[number], self._paths_of(number)
         if ways.fair:
-            rows = fair_rows([space.allowed[choice] for choice in block.choices], self.paths, rng)
+            rows = fair_rows([space.allowed[choice] for choice in block.choices], self._set.paths, rng)
             return [ways.at(row) for row in rows]
         listed = self._listed(number)
         if listed is not None:
-            return distinct_paths(listed, self.paths, rng)
-        return list(dict.fromkeys(ways.random(rng) for _ in range(self.paths)))
+            return distinct_paths(listed, self._set.paths, rng)
+        return list(dict.fromkeys(ways.random(rng) for _ in range(self._set.paths)))
 
     def _paths_of(self, number: int) -> BlockPaths:
         return BlockPaths(self.problem.space, self.cut[number], self.record.prefix(number))
@@ -378,7 +384,29 @@ class BossNAS(WeightSharing):
                 scores = np.zeros(len(paths))
             rated.append(RatedBlock(block, paths, scores))
         found = best_combinations(self.problem, rated, self.finalists)
-        return found or [self.problem.sample(generator(0, "within the limits"))]
+        return found or self._rated_samples()
+
+    def _rated_samples(self) -> list[Architecture]:
+        """Return the best of random architectures within the limits.
+
+        Blocks are rated behind the best paths before them. Where these end at a scale that later blocks cannot leave,
+        no combination of rated paths may be within the limits, although other architectures are.
+
+        Raises:
+            InfeasibleError: nothing is within the limits.
+        """
+        rng = generator(0, "within the limits")
+        drawn = list(dict.fromkeys(self.problem.sample(rng) for _ in range(SAMPLED)))
+        if not all(map(self.record.is_rated, range(len(self.cut)))):
+            return drawn[: self.finalists]
+        warnings.warn(
+            "no combination of the paths that bossnas rated is within the limits; proposed are the best of "
+            f"{len(drawn)} random architectures within them, rated behind blocks of their own.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        found = [rating[METRIC] for rating in self.rate(drawn, {}) or ()]
+        return [drawn[int(place)] for place in np.argsort(found, kind="stable")[: self.finalists]]
 
 
 def _mean_of(context: Context, images: int) -> Mean:

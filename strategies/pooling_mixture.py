@@ -3,10 +3,12 @@
 M supernets of their own weights and optimisers; scores S[c, m] of architecture c on model m, all 1 at first.
 
     epoch: temperature T from 1 to 100; divisors d, so that all models answer for equally many architectures
+           (in runs of few epochs twenty times, or else T would hardly rise)
     step:  c uniformly; m ~ P(m | c) = softmax_m(T S[c, :] - d)
            model m trains c on a batch of train, and is judged on c by a batch of valid
            S[c, m] <- 0.9 S[c, m] + 0.1 accuracy
     end:   the c of the best scores on valid, with the weights of their model; the best is retrained from scratch
+           (a model that never trained c keeps S = 1, and does not answer for it)
 
 A step costs one supernet's, memory is M times as much, and each model sees one step in M. Its normalisations go by the
 batch where it is judged; what is evaluated in the end is recalibrated, and what is retrained has statistics of its own.
@@ -14,6 +16,7 @@ batch where it is judged; what is evaluated in the end is recalibrated, and what
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, final
@@ -25,16 +28,18 @@ from torch import Tensor, nn
 from nasforge.build import Supernet
 from nasforge.build.modes import batch_statistics
 from nasforge.errors import IncompatibleError, SpaceError, UsageError, unknown_name_sentence
-from nasforge.rng import generator
+from nasforge.rng import generator, integer_seed
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Problem, WeightSharing
 from nasforge.strategy.balance import balanced, imbalance, responsibilities
-from nasforge.training import TrainConfig
+from nasforge.training import RATING, TrainConfig, counted_as
 from nasforge.training.path_sgd import PathSGD
 from nasforge.training.schedule import warmup_cosine
 
 ASSIGNMENTS: Final = ("balanced", "unbalanced", "fixed")
 JUDGED: Final = ("responsible", "best")
+ROUNDS: Final = 20
+"""How often temperature and divisors are set at least."""
 
 
 @final
@@ -46,14 +51,16 @@ class Scores(nn.Module):
         divisors: (models,), logarithms, of the epoch at hand.
         temperature: (), T of the epoch at hand.
         owner: (architectures,), a model for each at random, all equally many; the control `fixed` goes by it.
-        steps: (models,), how many each model was trained.
+        visits: (architectures, models), how often each architecture was trained on each model.
+        balanced_at: (), progress at which temperature and divisors were set last.
     """
 
     scores: Tensor
     divisors: Tensor
     temperature: Tensor
     owner: Tensor
-    steps: Tensor
+    visits: Tensor
+    balanced_at: Tensor
 
     def __init__(self, architectures: int, models: int, seed: int) -> None:
         """Start with equal scores."""
@@ -63,7 +70,13 @@ class Scores(nn.Module):
         self.register_buffer("divisors", torch.zeros(models, dtype=torch.float64))
         self.register_buffer("temperature", torch.ones((), dtype=torch.float64))
         self.register_buffer("owner", torch.from_numpy(owner))
-        self.register_buffer("steps", torch.zeros(models, dtype=torch.int64))
+        self.register_buffer("visits", torch.zeros(architectures, models, dtype=torch.int64))
+        self.register_buffer("balanced_at", torch.zeros((), dtype=torch.float64))
+
+    @property
+    def steps(self) -> Tensor:
+        """How many steps each model was trained, (models,)."""
+        return self.visits.sum(dim=0)
 
 
 @final
@@ -160,7 +173,8 @@ class PoolingMixture(WeightSharing):
 
     def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
         """Return the supernets, `supernet` first, and `scores`."""
-        self._nets = {self._name(model): Supernet(problem.space, seed + model) for model in range(self._count)}
+        seeds = [seed, *(integer_seed(seed, f"model {model}") for model in range(1, self._count))]
+        self._nets = {self._name(model): Supernet(problem.space, own) for model, own in enumerate(seeds)}
         self._state = Scores(len(self._architectures), self._count, seed)
         return {**self._nets, "scores": self._state}
 
@@ -175,8 +189,8 @@ class PoolingMixture(WeightSharing):
 
     def step(self, context: Context) -> dict[str, float]:
         """Train one architecture on the model drawn for it, judge it, and update its score."""
-        if context.phase_step % context.steps_per_epoch == 0:
-            self._begin_epoch(context.progress)
+        if self._is_due(context):
+            self._begin_round(context)
         number = int(context.rng.integers(len(self._architectures)))
         model = int(context.rng.choice(self._count, p=self._responsible(number)))
         name, architecture = self._name(model), self._architectures[number]
@@ -185,17 +199,29 @@ class PoolingMixture(WeightSharing):
             loss = context.loss(self._nets[name](images, architecture), targets)
             context.backward(loss)
         context.update(name, self.floor + (1.0 - self.floor) * warmup_cosine(context.progress, self.warmup))
-        images, targets = context.valid_batch()
-        with torch.no_grad(), batch_statistics(self._nets[name]):
+        with counted_as(RATING), torch.no_grad(), batch_statistics(self._nets[name]):
+            images, targets = context.valid_batch()
             accuracy = context.metrics(self._nets[name](images, architecture), targets)["accuracy"]
         score = self._state.scores[number, model]
         score.copy_(self.keep * score + (1.0 - self.keep) * accuracy)
-        self._state.steps[model] += 1
+        self._state.visits[number, model] += 1
         return {"loss": float(loss.detach()), "accuracy_valid": accuracy, "imbalance": self._imbalance()}
 
-    def _begin_epoch(self, progress: float) -> None:
-        """Set temperature and divisors; both stay for the epoch, while the scores move on."""
-        self._state.temperature.fill_(1.0 + (self.temperature - 1.0) * progress)
+    def _is_due(self, context: Context) -> bool:
+        """Say whether an epoch begins, or one of the `ROUNDS` parts of the training."""
+        now, before = (int(at * ROUNDS + 1e-9) for at in (context.progress, float(self._state.balanced_at)))
+        return context.phase_step % context.steps_per_epoch == 0 or now > before
+
+    def _begin_round(self, context: Context) -> None:
+        """Set temperature and divisors; both stay for the epoch, while the scores move on.
+
+        Of E epochs the last begins at a progress of (E - 1) / E; the temperature has to be at its end by then.
+        """
+        epochs_done = context.phase_step / context.steps_per_epoch
+        last = min(1 / ROUNDS, context.progress / epochs_done) if epochs_done else 1 / ROUNDS
+        share = min(1.0, context.progress / (1.0 - last))
+        self._state.temperature.fill_(1.0 + (self.temperature - 1.0) * share)
+        self._state.balanced_at.fill_(context.progress)
         if self.assignment == "balanced":
             divisors, _ = balanced(self._scores, float(self._state.temperature))
             self._state.divisors.copy_(torch.from_numpy(divisors))
@@ -216,14 +242,36 @@ class PoolingMixture(WeightSharing):
         steps = self._state.steps.cpu().numpy()
         return imbalance(steps / steps.sum())
 
+    def _answering(self) -> Any:
+        """Return the model that answers for each architecture, of those that were trained on it, (architectures,).
+
+        Where none was, it is the one that would be drawn most often.
+        """
+        shares, visited = self._responsible(), self._state.visits.cpu().numpy() > 0
+        known = np.where(visited & (shares > 0), shares, -1.0)
+        return np.where((known > 0).any(axis=1), known.argmax(axis=1), shares.argmax(axis=1))
+
     def holders(self, architecture: Architecture) -> tuple[str, ...]:
         """Return the model that answers for an architecture, or all of them."""
         if self.judged_by == "best" or architecture not in self._numbers:
             return tuple(self._nets)
-        return (self._name(int(self._responsible(self._numbers[architecture]).argmax())),)
+        return (self._name(int(self._answering()[self._numbers[architecture]])),)
 
     def derive(self) -> list[Architecture]:
-        """Return the architectures within the limits with the best scores of the models that answer for them."""
-        models = self._responsible().argmax(axis=1)
-        scores = self._scores[np.arange(len(models)), models]
-        return [self._architectures[number] for number in np.argsort(-scores, kind="stable")[: self.rated]]
+        """Return the architectures within the limits with the best scores of the models that answer for them.
+
+        Those that no model was trained on come last. Warns where there were fewer steps than pairs to be judged.
+        """
+        state, every = self._state, np.arange(len(self._architectures))
+        pairs = len(every) * (1 if self.assignment == "fixed" else self._count)
+        steps, models = int(state.visits.sum()), self._answering()
+        if steps < pairs:
+            warnings.warn(
+                f"pooling_mixture was trained for {steps} steps, fewer than its {pairs} pairs of architecture and "
+                "model, so most scores say nothing; train longer, or give fewer models.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        scores, visits = self._scores[every, models], state.visits.cpu().numpy()[every, models]
+        order = np.lexsort((-scores, visits == 0))
+        return [self._architectures[number] for number in order[: self.rated]]

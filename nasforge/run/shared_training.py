@@ -29,7 +29,7 @@ from nasforge.run.team import Alone, Team
 from nasforge.strategy import Batch, Phase, Problem, WeightSharing
 from nasforge.tasks import Loader, Task
 from nasforge.tasks.view import ViewMaker
-from nasforge.training.meter import NAMES, TRAINING, Counts, Meter
+from nasforge.training.meter import NAMES, RATING, TRAINING, Counts, Meter, counting_now
 
 CHECKPOINT_SECONDS: Final = 20.0
 Save = Callable[[str, dict[str, Any]], object]
@@ -74,15 +74,19 @@ class StepContext:
 
     def _take_views(self, stream: BatchStream, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
         views = stream.take_views(makers)
-        self.counts.drew(len(views[0]) if views else 0)
+        self._drew(len(views[0]) if views else 0)
         self.weight = stream.weight
         return views
 
     def _take(self, stream: BatchStream) -> Batch:
         batch = stream.take()
-        self.counts.drew(len(batch.targets))
+        self._drew(len(batch.targets))
         self.weight = stream.weight
         return batch
+
+    def _drew(self, images: int) -> None:
+        """Count a batch for the part that is open: what a strategy does under `counted_as(RATING)` is no training."""
+        (counting_now() or self.counts).drew(images)
 
     def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Return the task's loss."""
@@ -212,7 +216,7 @@ class SharedTraining:
         self.optimisers = strategy.optimisers(self.modules)
         self.phases = strategy.phases()
         self.phase, self.phase_step, self.step, self.elapsed = 0, 0, 0, 0.0
-        self.meter, self._own, self._before = Meter(), Meter(), Counts()
+        self.meter, self._own, self._before = Meter(), Meter(), Meter()
 
     @property
     def done(self) -> bool:
@@ -281,10 +285,11 @@ class SharedTraining:
 
     def _sum_up(self) -> None:
         """Take what all processes have cost since they began into `meter`, beside what was loaded."""
-        own = self._own.training
-        summed = dict(zip(NAMES, self._team.total(own.values()), strict=True))
-        self.meter.parts[TRAINING] = counts = Counts.of({**summed, "steps": own.steps, "seconds": own.seconds})
-        counts.add(self._before)
+        for part in (TRAINING, RATING):  # the same ones on every worker
+            own = self._own.of(part)
+            summed = dict(zip(NAMES, self._team.total(own.values()), strict=True))
+            self.meter.parts[part] = counts = Counts.of({**summed, "steps": own.steps, "seconds": own.seconds})
+            counts.add(self._before.of(part))
 
     def _one_step(self, phase: Phase, progress: float) -> dict[str, float]:
         with self._own.counting(TRAINING) as counts:
@@ -335,5 +340,5 @@ class SharedTraining:
         self.phase, self.phase_step, self.step, self.elapsed = int(phase), int(phase_step), int(step), float(elapsed)
         self._train.taken, self._valid.taken = map(int, state["batches"])
         self._pace.load_state(state["pace"])
-        self.meter, self._own = Meter.read(state.get("cost", {})), Meter()
-        self._before = Counts.of(self.meter.training.to_json())
+        cost = state.get("cost", {})
+        self.meter, self._own, self._before = Meter.read(cost), Meter(), Meter.read(cost)

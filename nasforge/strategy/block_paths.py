@@ -51,15 +51,12 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
     Raises:
         IncompatibleError: there is no boundary, one can be bypassed or carries no image, or the blocks do not cover
             the network: a choice lies behind the last one or in two of them.
-        UsageError: an unknown boundary.
+        UsageError: an unknown boundary, or none of those there are.
     """
     nodes = space.analysis.graph.nodes
     at = {node.op.boundary: node.index for node in nodes if isinstance(node.op, BoundaryOp)}
-    for name in names or ():
-        if name not in at:
-            raise UsageError(unknown_name_sentence(f"boundary of space '{space.name}'", name, at))
-    ends = [name for name in at if names is None or name in names]
     refused = f"strategy '{strategy}' cannot search space '{space.name}'"
+    ends = _ends(space.name, strategy, names, at)
     if not ends:
         raise IncompatibleError(f"{refused}: it is not cut into blocks; give it boundaries, see `nasforge.boundary`.")
     owner: dict[int, str] = {}
@@ -89,6 +86,19 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
     return found
 
 
+def _ends(space: str, strategy: str, names: Sequence[str] | None, at: Mapping[str, int]) -> list[str]:
+    """Return the boundaries that are named, all without names, in the order of the graph."""
+    for name in names or ():
+        if name not in at:
+            raise UsageError(unknown_name_sentence(f"boundary of space '{space}'", name, at))
+    if at and names is not None and not names:
+        raise UsageError(
+            f"strategy '{strategy}' was given an empty list of blocks; name some of the boundaries of space "
+            f"'{space}' ({', '.join(at)}), or leave the option away to cut at all of them."
+        )
+    return [name for name in at if names is None or name in names]
+
+
 def _between(space: SearchSpace, start: int | None, end: int) -> set[int]:
     """Return the nodes that an end needs, up to a start that is left out."""
     nodes, seen, stack = space.analysis.graph.nodes, set[int](), [end]
@@ -109,6 +119,18 @@ def _shapes(space: SearchSpace, node: int, refused: str) -> tuple[tuple[int, ...
         name = space.analysis.graph.nodes[node].name
         raise IncompatibleError(f"{refused}: boundary '{name}' carries {shapes}; expected maps of (C, H, W).")
     return shapes
+
+
+def are_independent(space: SearchSpace, blocks: Sequence[Block]) -> bool:
+    """Say whether every path of a block goes with every path of the others: nothing is asked or allowed by theirs."""
+    number = {choice: place for place, choice in enumerate(space.choices)}
+    for block in blocks:
+        for choice in block.choices:
+            relation = space.choices[choice].relation
+            read = {*space.analysis.active[choice].axes, *([number[relation.previous]] if relation else [])}
+            if any(len(space.allowed[each]) > 1 and each not in block.choices for each in read):
+                return False
+    return True
 
 
 @final
@@ -205,4 +227,4 @@ class BlockPaths:
         return self._space.decide(decided)
 
 
-__all__ = ["Block", "BlockPaths", "Path", "blocks_of"]
+__all__ = ["Block", "BlockPaths", "Path", "are_independent", "blocks_of"]

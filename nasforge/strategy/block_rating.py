@@ -6,7 +6,7 @@ batch normalisation re-estimated for it on one training batch; without that the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, final
@@ -18,6 +18,7 @@ from nasforge.build import Supernet
 from nasforge.build.modes import taking_statistics
 from nasforge.space import Architecture
 from nasforge.strategy.block_paths import Block
+from nasforge.strategy.kept_images import KeptImages
 from nasforge.training.bootstrap import distance
 
 CHUNK: Final = 256
@@ -62,8 +63,8 @@ class BlockRating:
         block: the block.
         number: of the block.
         prefix: an architecture whose earlier blocks lead to it.
-        views: held-out images, (2, N, C, H, W).
-        calibration: training images for batch normalisation, (M, C, H, W).
+        views: of held-out images, one of each, then another of each: 2 N.
+        calibration: M training images for batch normalisation.
     """
 
     online: Side
@@ -72,8 +73,8 @@ class BlockRating:
     block: Block
     number: int
     prefix: Architecture
-    views: Tensor
-    calibration: Tensor
+    views: KeptImages
+    calibration: KeptImages
     _features: dict[str, tuple[Tensor, list[Tensor]]] = field(default_factory=dict, init=False, repr=False)
 
     @torch.no_grad()
@@ -97,18 +98,26 @@ class BlockRating:
             found = [ends(side.embed(chunk, path, self.block, self.number)) for chunk in views]
         return torch.cat(found).view(PAIR, -1, found[0].shape[1])
 
-    def _inputs(self, name: str, side: Side) -> tuple[Tensor, list[Tensor]]:
-        """Return the features in front of the block: of the calibration images, and of the views in chunks."""
+    def _inputs(self, name: str, side: Side) -> tuple[Tensor, Iterable[Tensor]]:
+        """Return the features in front of the block: of the calibration images, and of the views in chunks.
+
+        In front of the first block these are the images, which are read anew each time.
+        """
+        if self.block.start is None:
+            return self.calibration.read(), self._chunks()
         if name not in self._features:
-            images = self.views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             with judging(*side.modules):
                 with _training(side.supernet), taking_statistics(side.supernet):
-                    calibration = side.before(self.calibration, self.prefix, self.block)
+                    calibration = side.before(self.calibration.read(), self.prefix, self.block)
                 self._features[name] = (
                     calibration,
-                    [side.before(each, self.prefix, self.block) for each in torch.split(images, CHUNK)],
+                    [side.before(each, self.prefix, self.block) for each in self._chunks()],
                 )
         return self._features[name]
+
+    def _chunks(self) -> Iterator[Tensor]:
+        for begin in range(0, len(self.views), CHUNK):
+            yield self.views.read(begin, begin + CHUNK)
 
 
 def centre_distance(predictions: Tensor, centres: Tensor) -> float:

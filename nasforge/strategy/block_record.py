@@ -1,7 +1,8 @@
 """What block-wise search has found out, as buffers: it is saved, loaded and moved with the other modules.
 
 The images that paths are rated on are kept too: all paths of all blocks are judged in the same views, those as well
-that another strategy asks for when training is over.
+that another strategy asks for when training is over. They are kept as bytes (see `KeptImages`), for they are in every
+checkpoint.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy.block_paths import Block, Path
 from nasforge.strategy.block_search import Rated
+from nasforge.strategy.kept_images import KeptImages
 
 
 @final
@@ -27,13 +29,11 @@ class BlockRecord(nn.Module):
         blocks: its blocks.
         rows: rated paths of a block, at most.
         shape: of an image, (C, H, W).
-        images: held-out images; two views of each are kept, float32.
+        images: held-out images; two views of each are kept.
         calibration: training images for batch normalisation.
         outputs: features of an embedding.
     """
 
-    views: Tensor
-    calibration: Tensor
     filled: Tensor
     counts: Tensor
     spreads: Tensor
@@ -51,14 +51,14 @@ class BlockRecord(nn.Module):
         """Allocate; nothing is rated yet."""
         super().__init__()
         self._space, self._blocks = space, list(blocks)
-        self.register_buffer("views", torch.zeros(2, images, *shape))
-        self.register_buffer("calibration", torch.zeros(calibration, *shape))
+        self.views, self.calibration = KeptImages(2 * images, shape), KeptImages(calibration, shape)
         self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
         self.register_buffer("counts", torch.zeros(len(blocks), dtype=torch.int64))
         self.register_buffer("spreads", torch.full((len(blocks),), torch.nan))
         for number in range(len(blocks)):
             self.register_buffer(f"decisions{number}", torch.full((rows, len(space.choices)), -1, dtype=torch.int16))
             self.register_buffer(f"scores{number}", torch.full((rows,), torch.nan, dtype=torch.float64))
+            self.register_buffer(f"own{number}", torch.full((rows,), torch.nan, dtype=torch.float64))
             self.register_buffer(f"centres{number}", torch.zeros(2, images, outputs))
 
     @property
@@ -68,8 +68,8 @@ class BlockRecord(nn.Module):
 
     def fill(self, views: Tensor, calibration: Tensor) -> None:
         """Keep the images: views (2, N, C, H, W), calibration (M, C, H, W)."""
-        self.views.copy_(views)
-        self.calibration.copy_(calibration)
+        self.views.fill(views.flatten(0, 1))
+        self.calibration.fill(calibration)
         self.filled.fill_(True)
 
     def is_rated(self, number: int) -> bool:
@@ -82,6 +82,7 @@ class BlockRecord(nn.Module):
         rows = torch.tensor([path.decisions for path in rated.paths], dtype=torch.int16)
         self.get_buffer(f"decisions{number}")[:count] = rows
         self.get_buffer(f"scores{number}")[:count] = torch.tensor(rated.scores, dtype=torch.float64)
+        self.get_buffer(f"own{number}")[:count] = torch.tensor(rated.own, dtype=torch.float64)
         self.get_buffer(f"centres{number}").copy_(rated.centres)
         self.counts[number], self.spreads[number] = count, rated.spread
 
@@ -97,6 +98,16 @@ class BlockRecord(nn.Module):
         """Return the scores of a block by path."""
         paths, scores = self.rated(number)
         return {self._blocks[number].path(path): float(score) for path, score in zip(paths, scores, strict=True)}
+
+    def own_scores(self, number: int) -> dict[Path, float]:
+        """Return by path how far predictions were from the path's own targets, in -4..4, when the block was rated.
+
+        Later the twin is another: it goes on following while later blocks are trained.
+        """
+        count, block = int(self.counts[number]), self._blocks[number]
+        rows, own = (self.get_buffer(f"{name}{number}")[:count].cpu().numpy() for name in ("decisions", "own"))
+        paths = [block.path(self._space.from_decisions(row)) for row in rows]
+        return {path: float(score) for path, score in zip(paths, own, strict=True)}
 
     def centres(self, number: int) -> Tensor:
         """Return the centres (2, N, D) that the paths of a block were compared with."""

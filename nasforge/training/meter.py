@@ -144,6 +144,11 @@ class Meter:
             if self._open:
                 self._open[-1].seconds -= spent
 
+    @property
+    def open_counts(self) -> Counts | None:
+        """The counts of the part opened last and not closed yet."""
+        return self._open[-1] if self._open else None
+
     def add(self, other: Meter) -> None:
         """Add another's counts, such as those of another process."""
         for part, counts in other.parts.items():
@@ -166,6 +171,12 @@ def counted_as(part: str) -> AbstractContextManager[Counts | None]:
     """Return a context in which the meter that counts now, if any does, counts for another part."""
     meter = _METER.get()
     return nullcontext() if meter is None else meter.counting(part)
+
+
+def counting_now() -> Counts | None:
+    """Return the counts of the part that is counted for now, None where nobody counts."""
+    meter = _METER.get()
+    return None if meter is None else meter.open_counts
 
 
 COST_HEADER: Final = (

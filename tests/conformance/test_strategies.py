@@ -14,12 +14,16 @@ OPTIONS = {"bossnas": {"images": 32, "calibration": 32, "traversed": 16, "popula
 """With which strategies are quick on these spaces."""
 
 
+SHORT = pytest.mark.filterwarnings("ignore:pooling_mixture was trained for:RuntimeWarning")
+"""Suites train for a few steps, and it says so."""
+
+
 def _declare(space):
     return lambda self: registry.load("spaces", space)((3, 8, 8), 10, **SPACES[space])
 
 
 for _name in installed("strategies"):
-    globals()[f"Test_{_name}"] = type(f"Test_{_name}", (StrategySuite,), {"name": _name})
+    globals()[f"Test_{_name}"] = SHORT(type(f"Test_{_name}", (StrategySuite,), {"name": _name}))
     for _space in SPACES:
         if why_incompatible(make_strategy(_name, {}), _declare(_space)(None), _name) is None:
             _suite = type(
@@ -27,4 +31,4 @@ for _name in installed("strategies"):
                 (StrategySuite,),
                 {"name": _name, "declare": _declare(_space), "limits": 3, "options": OPTIONS.get(_name, {})},
             )
-            globals()[_suite.__name__] = pytest.mark.slow(_suite)
+            globals()[_suite.__name__] = pytest.mark.slow(SHORT(_suite))

@@ -80,7 +80,7 @@ def test_proxyless_warms_up_by_one_pass_and_takes_valid_batches_for_its_architec
     assert (counts.forward, counts.backward) == (STEPS + arch, STEPS + arch)
 
 
-@pytest.mark.parametrize("name", ["bignas", "proxyless"])
+@pytest.mark.parametrize("name", ["bignas", "proxyless", "pooling_mixture"])
 def test_a_resumed_training_has_cost_what_an_undisturbed_one_has(name: str, small_source: DataSource) -> None:
     whole = training_of(name, small_source)
     whole.run(Silent(), keep)
@@ -92,8 +92,10 @@ def test_a_resumed_training_has_cost_what_an_undisturbed_one_has(name: str, smal
     second.load_state(kept[-1])
     assert 0 < second.step < STEPS
     second.run(Silent(), keep)
-    counts, expected = second.meter.training.to_json(), whole.meter.training.to_json()
-    assert {**counts, "seconds": 0} == {**expected, "seconds": 0}
+    for part in ("training", "rating"):
+        counts, expected = second.meter.of(part).to_json(), whole.meter.of(part).to_json()
+        assert {**counts, "seconds": 0} == {**expected, "seconds": 0}
+    assert bool(whole.meter.rating.forward) == (name == "pooling_mixture")
 
 
 def test_a_checkpoint_from_before_costs_were_counted_goes_on(small_source: DataSource) -> None:

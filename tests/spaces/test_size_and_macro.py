@@ -72,6 +72,8 @@ def test_an_identity_of_macro_is_nothing_but_where_the_image_is_halved():
     [
         (nats_sss, {"preset": "ful"}, "full"),
         (nats_sss, {"input_shape": (3, 2, 2)}, "at least 4"),
+        *((nats_sss, {"input_shape": (3, side, 8)}, f"given {side} x 8 pixels; resize") for side in (7, 30, 33)),
+        (nats_sss, {"input_shape": (3, 8, 7)}, "multiple of 4"),
         (nats_sss, {"width": 0.05}, "larger"),
         (nasbench_macro, {"preset": "smal"}, "small"),
         (nasbench_macro, {"input_shape": (3, 4, 4), "preset": "full"}, "1/8"),

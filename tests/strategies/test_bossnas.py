@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from nasforge import registry
 from nasforge.errors import DivergedError, UsageError
 from nasforge.goals import Constraint
 from nasforge.rng import generator
@@ -18,6 +19,7 @@ from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining
+from nasforge.strategy import Problem, block_search
 from nasforge.strategy.block_rating import centre_distance
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
@@ -233,6 +235,37 @@ def test_less_distance_is_better_and_the_best_is_the_least_sum_within_the_limits
     assert tuple(prefix.values()) == min(scores, key=scores.get)
 
 
+def test_limits_that_no_rated_combination_meets_leave_the_best_of_rated_samples(monkeypatch):
+    space = registry.load("spaces", "hytra")((3, 8, 8), 10)
+    strategy, training = make(problem=Problem(space, costs={"macs": space.cost("macs")}), steps=6, on_collapse="ignore")
+    plain = bossnas.traverse
+
+    def dearest_first(rating, paths, compare, mean):
+        return dataclasses.replace(plain(rating, paths, compare, mean), scores=[-space.macs(p) / 1e9 for p in paths])
+
+    monkeypatch.setattr(bossnas, "traverse", dearest_first)
+    monkeypatch.setattr(bossnas, "SAMPLED", 5)
+    run(training)  # the dearest first block is the best: one that stays at the finest scale
+    each = [{block.path(path) for path in strategy.record.rated(n)[0]} for n, block in enumerate(strategy.cut)]
+    macs = {
+        architecture: space.macs(architecture)
+        for architecture in space.enumerate()
+        if all(block.path(architecture) in paths for block, paths in zip(strategy.cut, each, strict=True))
+    }
+    below = [m for a in space.enumerate() if (m := space.macs(a)) < min(macs.values())]
+    assert below, "the best first block leaves the coarsest scale to all that is rated behind it"
+    bound = max(below)
+    strategy.problem = dataclasses.replace(strategy.problem, constraints=(Constraint("macs", bound),))
+    with pytest.warns(RuntimeWarning, match="no combination of the paths that bossnas rated is within the limits"):
+        found = strategy.derive()
+    distances = [each["centre_distance"] for each in strategy.rate(found, training.modules)]
+    assert distances == sorted(distances)
+    assert all(space.macs(architecture) <= bound for architecture in found)
+    rng = generator(0, "within the limits")
+    drawn = [strategy.problem.sample(rng) for _ in range(bossnas.SAMPLED)]
+    assert distances[0] == min(each["centre_distance"] for each in strategy.rate(drawn, training.modules))
+
+
 def test_predictions_at_the_centre_score_least():
     centres = torch.randn(2, 5, 4)
     assert centre_distance(centres.flip(0), centres) == pytest.approx(-4.0)
@@ -257,14 +290,70 @@ def test_scores_are_of_the_centre_of_all_paths_and_do_not_depend_on_old_statisti
         assert found == pytest.approx(scores[block.path(path)], abs=1e-4)
 
 
+def distances_now(strategy, number):
+    """Return by path the distances of predictions to the centre and to the path's own targets, as things stand."""
+    rating, block = strategy.rating(number), strategy.cut[number]
+    paths = strategy.record.rated(number)[0]
+    targets = {path: rating.targets(path) for path in paths}
+    centres = torch.stack(list(targets.values())).mean(dim=0)
+    return {
+        block.path(p): (centre_distance(rating.predictions(p), centres), centre_distance(rating.predictions(p), t))
+        for p, t in targets.items()
+    }
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 28])
+@pytest.mark.parametrize("rated_by", ["centre", "own"])
+def test_both_distances_are_recorded_as_they_were_at_the_rating_and_the_one_asked_for_counts(
+    rated_by, kept_bytes, monkeypatch
+):
+    monkeypatch.setattr(block_search, "KEPT_BYTES", kept_bytes)
+    strategy, training = make(rated_by=rated_by, lr=0.2, momentum=0.5, on_collapse="ignore")
+    then = {}
+    plain = strategy._rate_block
+
+    def noted(context, number):
+        found = plain(context, number)
+        then[number] = distances_now(strategy, number)
+        return found
+
+    strategy._rate_block = noted
+    run(training)
+    for number in range(2):
+        scores, own = strategy.record.scores(number), strategy.record.own_scores(number)
+        assert scores.keys() == own.keys() == then[number].keys()
+        for path, (to_centre, to_own) in then[number].items():
+            assert own[path] == pytest.approx(to_own, abs=1e-4)
+            assert scores[path] == pytest.approx(to_centre if rated_by == "centre" else to_own, abs=1e-4)
+            assert abs(to_centre - to_own) > 1e-4
+    drifted = {path: own for path, (_, own) in distances_now(strategy, 0).items()}
+    assert any(abs(drifted[path] - own) > 1e-3 for path, own in strategy.record.own_scores(0).items())
+
+
 def test_large_blocks_are_evolved_and_every_path_can_be_rated():
     strategy, training = make(traversed=4, population=4, generations=2)
     run(training)
     every = list(strategy.problem.space.enumerate())
     rated, _ = strategy.record.rated(0)
     assert 4 <= len(rated) < 9
+    own = strategy.record.own_scores(0)
+    assert own.keys() == strategy.record.scores(0).keys()
+    assert all(-4 <= each <= 4 for each in own.values())
     found = strategy.rate(every, training.modules)
     assert all(math.isfinite(each["centre_distance"]) for each in found)
+
+
+def test_training_and_rating_are_counted_apart():
+    strategy, training = make(paths=2, steps=6)
+    run(training)
+    blocks, rated, images = len(strategy.cut), 9, SMALL["images"]
+    cost = training.meter.training
+    assert cost.backward == 2 * 2 * 6  # each path in two views
+    assert cost.batches == 6
+    rating = training.meter.rating
+    assert rating.backward == rating.steps == 0
+    assert rating.drawn >= images + SMALL["calibration"] / 2
+    assert rating.forward >= 2 * 2 * blocks * rated  # both sides of each path: calibration, and the views
 
 
 def test_ratings_before_the_training_are_no_numbers():
@@ -300,6 +389,15 @@ def test_options_are_checked():
     ):
         with pytest.raises(UsageError, match=said):
             bossnas.BossNAS(**options)
+
+
+@pytest.mark.parametrize(("preset", "paths"), [("quick", 4), ("paper", 4), ("paper_sizes", 8)])
+def test_presets_draw_as_many_paths_as_was_released_unless_told(preset, paths):
+    small = {"hidden": 16, "outputs": 8, "images": 32, "calibration": 32, "accumulate": 1}
+    for told, expected in (({}, paths), ({"paths": 3}, 3)):
+        strategy, _ = make(preset=preset, **small, **told)
+        drawn = strategy._drawn(0, np.random.default_rng(0))
+        assert len(drawn) == expected
 
 
 @pytest.mark.parametrize("preset", ["paper", "paper_sizes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -136,15 +137,74 @@ def test_the_temperature_rises_with_the_epochs_and_divisions_are_remembered_betw
     scores[:, 0] += 0.3
     state.scores.copy_(torch.from_numpy(scores))
     chance = Chance(3, 1)
-    strategy.step(StepContext(training, chance, step=0, progress=0.75))
-    assert float(state.temperature) == pytest.approx(1 + 99 * 0.75)
+    strategy.step(StepContext(training, chance, step=300, progress=0.75))  # 30 of 40 epochs
+    heat = 1 + 99 * 0.75 * 40 / 39
+    assert float(state.temperature) == pytest.approx(heat)
     assert np.abs(strategy._responsible().mean(axis=0) - 0.25).max() < 0.02
     divisors = state.divisors.clone()
     state.scores[3] = torch.tensor([0.95, 0.99, 0.5, 0.5], dtype=torch.float64)
-    strategy.step(StepContext(training, chance, step=1, progress=0.76))
+    strategy.step(StepContext(training, chance, step=301, progress=0.76))
     assert torch.equal(state.divisors, divisors)
-    expected = responsibilities([0.95, 0.99, 0.5, 0.5], 1 + 99 * 0.75, divisors.numpy())
+    expected = responsibilities([0.95, 0.99, 0.5, 0.5], heat, divisors.numpy())
     np.testing.assert_allclose(chance.shares, expected)
+
+
+@pytest.mark.parametrize(("epochs", "length"), [(1, 60), (1, 30), (3, 20), (50, 10)])
+def test_the_temperature_is_1_at_first_and_at_its_end_in_the_last_epoch_however_few_there_are(epochs, length):
+    strategy = PoolingMixture(models=2, temperature=50.0)
+    training = training_of(strategy, problem_of())
+    total, heats = epochs * length, []
+    for step in range(total):
+        context = StepContext(training, Chance(0, 0), step=step, progress=step / total)
+        context.steps_per_epoch = length
+        if strategy._is_due(context):
+            strategy._begin_round(context)
+        heats.append(float(training.modules["scores"].temperature))
+    assert heats[0] == 1.0
+    assert heats[-1] == pytest.approx(50.0, rel=1e-3)
+    assert heats == sorted(heats)
+    assert len(set(heats)) >= min(20, total)
+
+
+def test_a_step_sets_the_temperature_within_a_long_epoch():
+    strategy = PoolingMixture(models=2)
+    training = training_of(strategy, problem_of())
+    state = training.modules["scores"]
+    for step, progress, expected in ((0, 0.0, 1.0), (2, 0.04, 1.0), (3, 0.19, 1 + 99 * 0.2), (4, 0.195, 1 + 99 * 0.2)):
+        strategy.step(StepContext(training, Chance(0, 0), step=step, progress=progress))
+        assert float(state.temperature) == pytest.approx(expected)
+
+
+def test_only_models_that_were_trained_on_an_architecture_answer_for_it():
+    strategy = PoolingMixture(models=3)
+    problem = problem_of()
+    state = training_of(strategy, problem).modules["scores"]
+    every = list(problem.space.enumerate())
+    state.scores[:, 1] = 0.3
+    state.visits[:, 1] = 4  # the others still have their first score, 1
+    state.scores[5], state.visits[5] = torch.tensor([0.2, 0.4, 1.0]), torch.tensor([1, 3, 0])
+    state.visits[7] = 0
+    assert strategy.holders(every[0]) == ("supernet_2",)
+    assert strategy.holders(every[5]) == ("supernet_2",)
+    derived = strategy.derive()
+    assert derived[0] == every[5]
+    assert derived[-1] == every[7], "an architecture that nothing was trained on"
+
+
+def test_fewer_steps_than_pairs_are_said():
+    strategy = PoolingMixture(models=4)
+    run(training_of(strategy, problem_of(), steps=20))
+    with pytest.warns(RuntimeWarning, match="trained for 20 steps, fewer than its 144 pairs"):
+        strategy.derive()
+
+
+def test_models_of_neighbouring_seeds_begin_differently():
+    def start(seed):
+        nets = training_of(PoolingMixture(models=3), problem_of(), seed=seed).modules
+        return [next(nets[name].parameters()).detach() for name in ("supernet", "supernet_2", "supernet_3")]
+
+    first = [*start(0), *start(1), *start(2)]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(first, 2))
 
 
 def test_without_balancing_a_model_that_is_better_everywhere_takes_all():
@@ -246,6 +306,7 @@ def test_all_architectures_are_derived_best_first_by_the_score_of_their_model():
     problem = problem_of()
     state = training_of(strategy, problem).modules["scores"]
     state.scores.copy_(torch.from_numpy(np.random.default_rng(0).random((36, 2))))
+    state.visits.fill_(2)
     everything = list(problem.space.enumerate())
     best = state.scores.max(dim=1).values.tolist()
     derived = strategy.derive()
@@ -310,8 +371,8 @@ def test_a_mixture_costs_what_one_supernet_costs():
     for options in ({"models": 1}, {"models": 4}, {"models": 4, "assignment": "fixed"}):
         training = training_of(PoolingMixture(**options), problem_of(), steps=6)
         run(training)
-        cost = training.meter.training
-        assert (cost.steps, cost.batches) == (6, 12)
-        assert (cost.forward, cost.backward) == (12, 6)
-        assert cost.forward_images == cost.drawn == 12 * 32
+        for cost, steps in ((training.meter.training, 6), (training.meter.rating, 0)):
+            assert (cost.steps, cost.batches) == (steps, 6)
+            assert (cost.forward, cost.backward) == (6, steps)
+            assert cost.forward_images == cost.drawn == 6 * 32
         assert sum(training.modules["scores"].steps.tolist()) == 6

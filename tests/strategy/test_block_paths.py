@@ -5,6 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nasforge.errors import IncompatibleError, UsageError
 from nasforge.goals import Constraint
@@ -12,8 +14,10 @@ from nasforge.ops import Conv, GlobalPool, Linear, residual
 from nasforge.space import Input, SearchSpace, boundary, chain, choice, one_of
 from nasforge.strategy import Problem
 from nasforge.strategy import block_choice as combining
+from nasforge.strategy import block_merge as merging
 from nasforge.strategy.block_choice import RatedBlock, best_combinations
-from nasforge.strategy.block_paths import BlockPaths, blocks_of
+from nasforge.strategy.block_merge import Column, merged
+from nasforge.strategy.block_paths import BlockPaths, are_independent, blocks_of
 from nasforge.testing.small_spaces import block_space, elastic_space
 
 
@@ -78,6 +82,13 @@ def bypassed():
 def test_an_unknown_boundary_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match="b0"):
         blocks_of(block_space(), "tested", ["bO"])
+
+
+def test_an_empty_list_of_blocks_is_refused_with_the_boundaries_there_are():
+    with pytest.raises(UsageError, match=r"'tested' was given an empty list of blocks; .* \(b0, b1\), or leave"):
+        blocks_of(block_space(), "tested", [])
+    with pytest.raises(IncompatibleError, match="not cut into blocks"):
+        blocks_of(elastic_space(), "tested", [])
 
 
 def test_all_paths_of_a_block_are_listed_once_and_not_beyond_the_limit():
@@ -151,6 +162,103 @@ def test_too_many_combinations_are_narrowed_without_losing_the_best(monkeypatch)
         )
         blocks = rated(space, rng)
         assert best_combinations(limited, blocks, 1) == by_hand(limited, blocks)[:1]
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_merged_blocks_are_those_of_looking_at_all_combinations(data):
+    sizes = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    limits, count = data.draw(st.integers(0, 3)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    columns = [
+        Column(np.zeros((n, 1)), rng.integers(0, 6, n).astype(float), rng.integers(0, 6, (n, limits)).astype(float))
+        for n in sizes
+    ]
+    rooms = rng.integers(0, 4 * len(sizes) + 1, limits).astype(float)
+    found, exact = merged(columns, rooms, count)
+    assert exact
+
+    def best(rows):
+        inside = [
+            (sum(c.scores[p] for c, p in zip(columns, row, strict=True)), tuple(row))
+            for row in rows
+            if (sum(c.costs[p] for c, p in zip(columns, row, strict=True)) <= rooms).all()
+        ]
+        return sorted(inside)[:count]
+
+    assert best(map(tuple, found.tolist())) == best(itertools.product(*map(range, sizes)))
+
+
+@given(seed=st.integers(0, 2**32), limits=st.integers(0, 2), count=st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_too_many_combinations_are_merged_without_losing_one_of_the_best(seed, limits, count):
+    rng = np.random.default_rng(seed)
+    space = block_space()
+    costs = {metric: space.cost(metric) for metric in ("params", "macs")}
+    bounds = [
+        Constraint(m, float(np.quantile([c(a) for a in space.enumerate()], rng.random()))) for m, c in costs.items()
+    ]
+    problem = Problem(space, constraints=tuple(bounds[:limits]), costs=costs)
+    blocks = [dataclasses.replace(each, scores=rng.integers(0, 5, len(each.scores)) / 4) for each in rated(space, rng)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(combining, "MOST", 1)
+        assert best_combinations(problem, blocks, count) == by_hand(problem, blocks)[:count]
+
+
+def test_the_largest_published_product_is_merged_exactly_and_at_once():
+    rng = np.random.default_rng(0)
+    columns = [Column(np.zeros((n, 1)), rng.random(n), rng.integers(1, 1000, (n, 2)) * 1.0) for n in (16, *[256] * 4)]
+    rooms = np.array([1600.0, 1500.0])
+    places, exact = merged(columns, rooms, 1)
+    assert exact
+    scores = sum(c.scores[places[:, n]] for n, c in enumerate(columns))
+    spent = sum(c.costs[places[:, n]] for n, c in enumerate(columns))
+    assert (spent <= rooms + 1e-3).all()
+    for _ in range(50):  # no change of two blocks improves the best
+        one, two = rng.choice(5, 2, replace=False)
+        row = places[scores.argmin()]
+        rest = [n for n in range(5) if n not in (one, two)]
+        left = rooms - sum(columns[n].costs[row[n]] for n in rest)
+        pairs = columns[one].costs[:, None] + columns[two].costs[None]
+        sums = np.where((pairs <= left).all(axis=2), columns[one].scores[:, None] + columns[two].scores, np.inf)
+        assert sums.min() >= columns[one].scores[row[one]] + columns[two].scores[row[two]] - 1e-12
+
+
+def test_beyond_what_is_kept_the_merge_is_approximate_and_still_within_the_limits(monkeypatch):
+    monkeypatch.setattr(merging, "KEPT_FOR_SEVERAL", 12)
+    rng = np.random.default_rng(1)
+    costs = [rng.integers(1, 100, (40, 2)) * 1.0 for _ in range(4)]
+    columns = [Column(np.zeros((40, 1)), -each.sum(axis=1) + rng.random(40), each) for each in costs]
+    rooms = np.array([90.0, 90.0])
+    places, exact = merged(columns, rooms, 1)
+    assert not exact
+    assert len(places)
+    assert (sum(c.costs[places[:, n]] for n, c in enumerate(columns)) <= rooms).all()
+
+
+def joined():
+    """Two blocks whose widths meet in one convolution: its MACs depend on both."""
+    x = Conv(choice(4, 8, 12, name="w0"), 3)(Input(3, 6, 6), name="one")
+    x = boundary("b0", x)
+    return space_of(boundary("b1", Conv(choice(4, 8, 12, name="w1"), 3)(x, name="two")), "joined")
+
+
+def test_costs_that_do_not_add_up_are_found_approximately_and_that_is_said(monkeypatch):
+    space, rng = joined(), np.random.default_rng(0)
+    costs = {metric: space.cost(metric) for metric in ("params", "macs")}
+    limits = tuple(Constraint(metric, cost(space.smallest())) for metric, cost in costs.items())
+    problem, blocks = Problem(space, constraints=limits, costs=costs), rated(space, rng)
+    assert best_combinations(problem, blocks, 3) == [space.smallest()]
+    monkeypatch.setattr(combining, "MOST", 4)
+    for scores in ([0.0, 1.0, 2.0], [2.0, 1.0, 0.0]):
+        given_scores = [dataclasses.replace(each, scores=np.array(scores)) for each in blocks]
+        with pytest.warns(RuntimeWarning, match="found approximately"):
+            assert best_combinations(problem, given_scores, 1) == [space.smallest()]
+
+
+def test_paths_are_independent_only_without_relations_between_blocks():
+    assert are_independent(block_space(), blocks_of(block_space(), "tested"))
+    assert not are_independent(falling(), blocks_of(falling(), "tested"))
 
 
 def test_combinations_that_break_a_relation_are_left_out():
