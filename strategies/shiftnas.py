@@ -313,6 +313,7 @@ class ShiftNAS(WeightSharing):
         children = [child for child, _ in drawn]
         rate = warmup_cosine(self._progress(context), 0.05)
         inside = {"in_bin": float(np.mean([hit for _, hit in drawn]))}
+        inside[f"drawn_{self._cost.metric}"] = float(np.mean([self._cost(child) for child in children]))
         if self.sampler == "generator":
             inside["fallback_share"] = 1.0 - inside["in_bin"] if self._set.fallback else 0.0
         if self.recipe == "sandwich":
