@@ -235,6 +235,33 @@ def test_the_constants_of_schedules_and_optimisers_are_options():
     assert {group["momentum"] for group in training.optimisers["weights"].param_groups} == {0.3}
 
 
+def test_temperature_epsilon_and_the_momentum_of_normalisation_are_options():
+    strategy, training = make(preset="paper", epsilon=0.5, norm_momentum=0.25)
+    assert training.optimisers["weights"].param_groups[0]["eps"] == 0.5
+    norms = [m for m in training.modules["supernet"].modules() if isinstance(m, ElasticBatchNorm)]
+    before = [m.running_mean.clone() for m in norms]
+    context = Context(strategy, training)
+    with torch.no_grad():
+        net = training.modules["supernet"]
+        net(context.images, strategy.problem.space.largest())
+        quarter = [m.running_mean - b for m, b in zip(norms, before, strict=True)]
+        for m, b in zip(norms, before, strict=True):
+            m.running_mean.copy_(b)
+            m.momentum = 0.5
+        net(context.images, strategy.problem.space.largest())
+    assert any(q.any() for q in quarter)
+    for m, b, q in zip(norms, before, quarter, strict=True):
+        torch.testing.assert_close(m.running_mean - b, 2 * q)
+    gradients = []
+    for temperature in (1.0, 4.0):
+        strategy, training = make(clip=0.0, temperature=temperature)
+        opinionated(training.modules["supernet"])
+        context = Context(strategy, training, scale=0.0)
+        strategy.step(context)
+        gradients.append(context.gradients["layers.classifier.weight"])
+    assert float(gradients[1].norm()) < float(gradients[0].norm()) / 2  # softer, and divided by it once more
+
+
 def test_children_keep_their_weights():
     assert bignas.BigNAS.retrain is False
     assert bignas.BigNAS.evaluator == "shared"
@@ -428,6 +455,17 @@ def test_the_paper_s_coarse_phase_is_160_children_of_its_space():
     assert {name: len(found) for name, found in by_stage.items()} == SETTINGS
 
 
+def test_with_four_resolutions_the_paper_s_grid_has_128_points_and_random_networks_fill_it_up():
+    space = registry.load("spaces", "bignas")()
+    strategy = bignas.BigNAS(preset="paper")
+    strategy.setup(Problem(space))
+    assert len(set(strategy._queue)) == 160
+    problem, levels = Problem(space), bignas.parse_levels(bignas.PAPER_LEVELS)
+    assert set(bignas.coarse_grid(problem, 128, levels)) == set(strategy._queue[:128])
+    kernels = [[v for k, v in space.describe(each).items() if k.endswith(".kernel")] for each in strategy._queue]
+    assert len({tuple(each) for each in kernels[:128]}) == 4 < len({tuple(each) for each in kernels})
+
+
 SETTINGS = {"resolution": 5, ".depth": 4, ".width": 2, ".kernel": 4}
 
 
@@ -441,8 +479,8 @@ def test_each_budget_gets_its_own_best_and_nothing_beyond_it_is_rated_for_it():
     for number, each in enumerate(told[8:], start=8):
         assert space.macs(each.architecture) <= budgets[number % 3]
     winners = strategy.winners()
-    assert list(winners) == list(budgets)
-    for budget, best in winners.items():
+    assert list(winners) == [f"macs <= {budget:.6g}" for budget in budgets]
+    for budget, best in zip(budgets, winners.values(), strict=True):
         inside = [space.macs(each.architecture) for each in told if space.macs(each.architecture) <= budget]
         assert space.macs(best) == max(inside) > 0.8 * budget
 
@@ -454,6 +492,9 @@ def test_each_budget_gets_its_own_best_and_nothing_beyond_it_is_rated_for_it():
         ({"drop_path": 1.0}, "drop_path of bignas was given 1.0"),
         ({"levels": ("depth",)}, "such as depth:4"),
         ({"children": -1}, "children=-1"),
+        ({"temperature": 0.0}, "temperature=0"),
+        ({"epsilon": 0.0}, "epsilon=0"),
+        ({"norm_momentum": 1.5}, "norm_momentum=1.5"),
     ],
 )
 def test_options_that_are_none_are_refused(options, said):
