@@ -141,6 +141,7 @@ class BigNAS(WeightSharing):
     _queue: list[Architecture] = field(default_factory=list, init=False, repr=False)
     _rated: list[tuple[float, Architecture]] = field(default_factory=list, init=False, repr=False)
     _asked: set[Architecture] = field(default_factory=set, init=False, repr=False)
+    _unrated: set[Architecture] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -173,7 +174,7 @@ class BigNAS(WeightSharing):
         self._largest, self._smallest = self._trained.largest(), self._trained.smallest()
         self._within = budgeted(problem, self.budgets)
         self._queue = coarse_grid(problem, self._set.coarse, self._levels)
-        self._rated, self._asked = [], set()
+        self._rated, self._asked, self._unrated = [], set(), set(self._queue)
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet."""
@@ -240,9 +241,15 @@ class BigNAS(WeightSharing):
         return found
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
-        """Propose the coarse grid, then mutations of the best, none twice and none beyond the limits."""
+        """Propose the coarse grid, then mutations of the best, none twice and none beyond the limits.
+
+        Nothing while the last of the coarse phase are being rated: what the fine phase starts from does not depend on
+        how many are rated at a time.
+        """
         proposals: list[Proposal] = []
         while len(proposals) < n and len(self._asked) < self._set.coarse + self._set.fine:
+            if not self._queue and self._unrated:
+                break
             proposed = self._queue.pop(0) if self._queue else self._mutated(rng)
             if proposed is None:
                 break
@@ -264,6 +271,7 @@ class BigNAS(WeightSharing):
 
     def tell(self, results: Sequence[Evaluation]) -> None:
         """Note the ratings."""
+        self._unrated.difference_update(result.architecture for result in results)
         self._rated += [(self.problem.loss(result), result.architecture) for result in results]
 
 

@@ -171,9 +171,7 @@ class Store:
                 raise EvaluationError(f"suite '{suite.name}' has no {goal.metric}{where} for {described}.")
             if goal.metric in self._measured or goal.metric in self._counted:
                 metrics[goal.metric] = goal.truth[decisions]
-        if suite.truth != suite.feedback:
-            metrics.pop(suite.truth, None)
-        return metrics
+        return {name: value for name, value in metrics.items() if name not in suite.hidden}
 
 
 def _uncounted(contest: Contest) -> set[str]:

@@ -36,7 +36,10 @@ def bench(
     ] = None,
     evaluations: Annotated[Optional[int], typer.Option(help="Of each search; 300, or what --seconds allow.")] = None,  # noqa: UP045 - as above
     seeds: Annotated[
-        Text, typer.Option(help="How many searches of each kind, 20, or trainings of each network, 2; or seeds: 3,5,7.")
+        Text,
+        typer.Option(
+            help="How many searches of each kind, 20, or trainings of each network, 2; or seeds: 3,5,7 or 5,."
+        ),
     ] = None,
     budgets: Annotated[Text, typer.Option(help="Evaluations at which searches are compared: 50,100,150,300.")] = None,
     seconds: Annotated[Text, typer.Option(help="Seconds of training at which searches are compared.")] = None,
@@ -104,8 +107,8 @@ def _listed(given: list[str] | None, what: str) -> list[str]:
 
 
 def count_or_list(text: str) -> int | list[int]:
-    """Return one number as a count, several as a list: `20`, or `3,5`."""
-    numbers = _numbers(text, "seeds")
+    """Return one number as a count, several as a list: `20`, or `3,5`; `3,` is the list of one."""
+    numbers = _numbers(text.removesuffix(","), "seeds")
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 

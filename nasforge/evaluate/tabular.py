@@ -14,6 +14,7 @@ from nasforge.space import Architecture, SearchSpace
 
 FIDELITY: Final = "fidelity"
 SEED: Final = "seed"
+ON_VALID: Final = "_valid"
 Decisions = tuple[int, ...]
 Value = float | tuple[float, ...]
 """A metric, or one for each seed."""
@@ -69,6 +70,15 @@ class TabularEvaluator:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that any architecture has, in order of their names."""
         return tuple(sorted({name for row in self._table.values() for name in row}))
+
+    @cached_property
+    def of_test(self) -> frozenset[str]:
+        """The metrics that the table has on valid too, as `nll_valid`: they are of test data, and no search hears them.
+
+        >>> sorted(TabularEvaluator(None, {(0,): {"nll": 1.0, "nll_valid": 1.0, "macs": 2.0}}).of_test)
+        ['nll']
+        """
+        return frozenset(name for name in self.metrics if f"{name}{ON_VALID}" in self.metrics)
 
     def values(self, metric: str) -> Mapping[Decisions, float]:
         """Return a metric of each architecture that has it, the mean where it was measured with several seeds."""

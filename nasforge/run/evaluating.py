@@ -203,7 +203,8 @@ class LookedUp:
     def __call__(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job."""
         found = self.table.evaluate(job.architecture, job.fidelity, job.seed)
-        return {name: value for name, value in found.items() if name != TEST_METRIC}
+        shut = self.table.of_test | {TEST_METRIC}
+        return {name: value for name, value in found.items() if name not in shut}
 
 
 @final

@@ -16,6 +16,8 @@ from nasforge.goals import Constraint
 from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.layers.linear import ElasticLinear
 from nasforge.rng import generator
+from nasforge.run.asking import Asking, drive
+from nasforge.run.local import LocalExecutor
 from nasforge.strategy import Evaluation, Problem
 from nasforge.testing.small_spaces import elastic_space
 from nasforge.testing.trial import Trial
@@ -362,6 +364,41 @@ def test_fine_mutations_change_a_stage_of_the_best_and_improve_it_within_the_lim
     assert max(changed) <= 4
     coarse = max(each.metrics["accuracy_valid"] for each in told[:10])
     assert max(each.metrics["accuracy_valid"] for each in told) > coarse
+
+
+@pytest.mark.parametrize("at_a_time", [1, 5, 16])
+def test_the_whole_coarse_phase_is_rated_before_the_first_mutation_however_many_are_rated_at_a_time(at_a_time):
+    space = shipped()
+    strategy = bignas.BigNAS(coarse=10, fine=6)
+    strategy.setup(problem_of(space))
+    grid = list(strategy._queue)
+    told: list[Evaluation] = []
+    asking = Asking(strategy, space, 0, at_a_time)
+
+    def rate(job):
+        if len(told) < 10:
+            assert job.architecture in grid
+        else:
+            assert set(grid) == {each.architecture for each in told[:10]}
+            assert job.architecture not in grid
+        return {"accuracy_valid": float(space.params(job.architecture))}
+
+    drive(asking, LocalExecutor(rate), told.append, lambda: True)
+    assert len(told) == 16
+    assert [each.architecture for each in told[:10]] == grid
+    assert all(each.error is None for each in told)
+    assert min(each.ask for each in told[10:]) == 10  # all ten had been told when the first mutation was made
+
+
+def test_nothing_is_proposed_while_the_last_of_the_coarse_phase_are_rated():
+    strategy = bignas.BigNAS(coarse=4, fine=2)
+    strategy.setup(problem_of(shipped()))
+    coarse = [each.architecture for each in strategy.ask(100, generator(0, "ask", 0))]
+    assert len(coarse) == 4
+    for number, architecture in enumerate(coarse):
+        assert strategy.ask(3, generator(1, "ask", number)) == []
+        strategy.tell([Evaluation(number, architecture, {}, error="it failed")])
+    assert len(strategy.ask(3, generator(0, "ask", 1))) == 2
 
 
 def test_each_rating_is_kept_with_the_architecture_it_belongs_to():

@@ -113,10 +113,15 @@ class Suite:
         """Whether the table says how long training took."""
         return self.seconds in self.table.metrics
 
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """What no search hears: the truth, and every other metric of test data."""
+        return (self.table.of_test | {self.truth}) - {self.feedback}
+
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names that an objective may have."""
-        others = {each for each in self.table.metrics if each not in (self.feedback, self.truth, self.seconds)}
+        others = set(self.table.metrics) - self.hidden - {self.feedback, self.seconds}
         return (ACCURACY, *sorted(others | set(self.measured) | set(COUNTED)))
 
     def goal(self, name: str) -> Goal:

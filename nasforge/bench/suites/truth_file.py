@@ -6,31 +6,52 @@ from pathlib import Path
 from typing import Final
 
 from nasforge.bench.suites.suite import Direction, Suite
-from nasforge.bench.truth.reading import space_of
+from nasforge.bench.truth.reading import SIGNS, space_of
+from nasforge.errors import UsageError
 from nasforge.evaluate.truth_table import read_truth
 
 TRUTH_HEAD: Final = "truth:"
+FEEDBACK: Final = ("accuracy_valid", "nll_valid")
+TRUTH: Final = ("accuracy", "nll")
 
 
 def truth_file(
     file: str,
     feedback: str = "accuracy_valid",
-    truth: str = "accuracy",
-    direction: Direction = "maximize",
+    truth: str | None = None,
 ) -> Suite:
     """Return the suite of a truth table; its space is made again by its name and options.
 
     Args:
         file: its path, or the folder that `nasforge bench --truth` made.
         feedback: what a search is told: `accuracy_valid` or `nll_valid`, of one seed.
-        truth: what searches are judged by: `accuracy` or `nll` on test, the mean over seeds.
-        direction: `maximize` or `minimize`, of both.
+        truth: what searches are judged by: `accuracy` or `nll` on test, the mean over seeds; that of the feedback
+            without. Accuracy is maximised, nll is minimised.
 
     Raises:
+        UsageError: another metric, or feedback and truth of which one is better where more and one where less.
         DataError: the file cannot be used, or a column is not there.
         ArchitectureError: the space has changed since.
     """
+    judged = feedback.removesuffix("_valid") if truth is None else truth
+    _check(file, feedback, judged)
     table = read_truth(file)
     path = Path(file).expanduser()
     path = path / "truth.json" if path.is_dir() else path
-    return Suite(f"{TRUTH_HEAD}{file}", table.evaluator(space_of(table)), feedback, truth, direction, files=(path,))
+    direction: Direction = "maximize" if SIGNS[judged] > 0 else "minimize"
+    return Suite(f"{TRUTH_HEAD}{file}", table.evaluator(space_of(table)), feedback, judged, direction, files=(path,))
+
+
+def _check(file: str, feedback: str, truth: str) -> None:
+    heard = f"suite '{TRUTH_HEAD}{file}' was given"
+    for name, given, known in (("feedback", feedback, FEEDBACK), ("truth", truth, TRUTH)):
+        if given not in known:
+            raise UsageError(
+                f"{heard} {name}={given}; expected {' or '.join(known)}, for searches hear "
+                "of valid and are judged on test."
+            )
+    if SIGNS[feedback] != SIGNS[truth]:
+        raise UsageError(
+            f"{heard} feedback={feedback} truth={truth}, and more accuracy is better while "
+            f"less nll is; give feedback={truth}_valid."
+        )

@@ -51,13 +51,18 @@ class Asked:
         named = {
             "data": self.data,
             "sample": self.sample,
-            "seeds": self.seeds if isinstance(self.seeds, int) else ",".join(map(str, self.seeds)),
+            "seeds": self.seeds if isinstance(self.seeds, int) else _listed(self.seeds),
             "workers": workers or None,
             "out": out,
             "table": table,
         }
         options = [part for key, value in named.items() if value is not None for part in (f"--{key}", str(value))]
         return shlex.join(["nasforge", "bench", "--truth", self.space, *given, *options])
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    """Return seeds as they are typed; one alone has a comma behind it, since it would be a count without."""
+    return ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
 
 
 def _from_here(path: str) -> str:
