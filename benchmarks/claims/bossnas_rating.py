@@ -58,7 +58,7 @@ STEPS_OF = {"four": 3.0, "one": 11.7, "whole": 1.05, "labels": 11.0}
 """Steps of each arm for a step of each block of P = 4; equal in multiply-accumulates."""
 TOLERANCE, QUICK_TOLERANCE = 0.05, 0.3  # of costs; a quick run has too few steps to be closer
 QUICK = {"images": 32, "calibration": 32}
-FORM = 2
+FORM = 3
 """Raised where what is kept of an arm, or how it is rated, changes."""
 
 

@@ -58,7 +58,7 @@ ARMS: Final[Mapping[str, dict[str, Any]]] = {
 }
 LONGER: Final = {"M=1 longer": 4}
 """Arms that have so many times the steps; they are trained only where --arms names them."""
-FORM: Final = 2
+FORM: Final = 3
 """Raised where what is kept of an arm, or how it is rated, changes."""
 TOP: Final = (1, 3, 5)
 
