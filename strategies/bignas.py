@@ -24,6 +24,7 @@ import torch
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError, unknown_name_sentence
+from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
 from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels
@@ -53,7 +54,11 @@ class Constants:
 
 
 PAPER_LEVELS: Final = ("resolution:5", "depth:4", "width:2", "kernel:2x2")
-"""5 resolutions x 4 depths x 2 widths x 4 kernels = 160: how four kernel configurations come about is a guess."""
+"""5 resolutions x 4 depths x 2 widths x 4 kernels = 160: how four kernel configurations come about is a guess.
+
+A choice with fewer options than levels has a level for each: with the four resolutions that the space has by default
+the grid has 128 points, and random architectures fill the phase up to 160.
+"""
 PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants(
@@ -91,9 +96,12 @@ class BigNAS(WeightSharing):
         fine: mutations rated in the fine phase.
         parents: so many of the best are mutated; 1 climbs from the best alone.
         levels: how finely the coarse grid looks at choices, by the last part of their names (`depth:4`; `kernel:2x2`
-            sets early and late stages apart); at others in each of their options.
+            sets early and late stages apart); at others, and where there are fewer, in each of their options.
         momentum: of the optimiser.
         rms_decay: of RMSProp's mean of squares.
+        epsilon: added to the root of that mean.
+        norm_momentum: share of a batch in running statistics of normalisation (the paper's 0.99 is 0.01 here); None:
+            that of the space's layers. Networks are judged with statistics taken anew, so it matters little.
         warmup: share of the training in which the learning rate rises.
         warmup_epochs: the same in epochs.
         decay: of the learning rate in `decay_epochs`.
@@ -101,12 +109,13 @@ class BigNAS(WeightSharing):
         children: n, random children of a step.
         teaching: what children learn from: the biggest's probabilities by cross-entropy (`soft`) or by AlphaNet's
             adaptive alpha-divergence (`alpha`), or `labels`.
+        temperature: that the biggest's and a child's logits are divided by, with `soft`.
         alpha_low: the smaller alpha of that divergence.
         alpha_high: the larger one.
         alpha_clip: the largest power of a ratio of probabilities in it.
         sandwich: whether biggest and smallest are in every step (otherwise n + 2 random ones).
         untrained: options that are searched and not trained, such as `resolution:256`.
-        budgets: limits on MACs; the fine phase improves the best within each in turn (see `winners`).
+        budgets: limits on MACs; the fine phase improves the best within each in turn, and `result.json` lists them all.
     """
 
     preset: Literal["quick", "paper", "attentive"] = "quick"
@@ -124,12 +133,15 @@ class BigNAS(WeightSharing):
     levels: tuple[str, ...] | None = None
     momentum: float = 0.9
     rms_decay: float = 0.9
+    epsilon: float = 1e-3
+    norm_momentum: float | None = None
     warmup: float = 0.05
     warmup_epochs: float = 5.0
     decay: float = 0.97
     decay_epochs: float = 2.4
     children: int = 2
     teaching: Literal["soft", "alpha", "labels"] = "soft"
+    temperature: float = 1.0
     alpha_low: float = -1.0
     alpha_high: float = 1.0
     alpha_clip: float = 5.0
@@ -141,6 +153,7 @@ class BigNAS(WeightSharing):
     _queue: list[Architecture] = field(default_factory=list, init=False, repr=False)
     _rated: list[tuple[float, Architecture]] = field(default_factory=list, init=False, repr=False)
     _asked: set[Architecture] = field(default_factory=set, init=False, repr=False)
+    _unrated: set[Architecture] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -153,6 +166,11 @@ class BigNAS(WeightSharing):
             )
         if not 0 <= found.drop_path < 1:
             raise UsageError(f"drop_path of bignas was given {found.drop_path}; expected at least 0 and less than 1.")
+        if self.temperature <= 0 or self.epsilon <= 0 or not 0 < (self.norm_momentum or 1.0) <= 1:
+            raise UsageError(
+                f"bignas was given temperature={self.temperature:g}, epsilon={self.epsilon:g} and "
+                f"norm_momentum={self.norm_momentum}; expected the first two above 0, and a share above 0 up to 1."
+            )
         known_texts = (
             ("optimiser", found.optimiser, OPTIMISERS),
             ("schedule", found.schedule, SCHEDULES),
@@ -164,7 +182,8 @@ class BigNAS(WeightSharing):
 
     def _teachings(self) -> Mapping[str, ChildLoss | None]:
         alpha = partial(adaptive_alpha_divergence, low=self.alpha_low, high=self.alpha_high, clip=self.alpha_clip)
-        return {"soft": soft_cross_entropy, "alpha": alpha, "labels": None}
+        soft = partial(soft_cross_entropy, temperature=self.temperature)
+        return {"soft": soft, "alpha": alpha, "labels": None}
 
     def setup(self, problem: Problem) -> None:
         """Prepare the coarse phase."""
@@ -173,12 +192,15 @@ class BigNAS(WeightSharing):
         self._largest, self._smallest = self._trained.largest(), self._trained.smallest()
         self._within = budgeted(problem, self.budgets)
         self._queue = coarse_grid(problem, self._set.coarse, self._levels)
-        self._rated, self._asked = [], set()
+        self._rated, self._asked, self._unrated = [], set(), set(self._queue)
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet."""
         self._net = Supernet(problem.space, seed)
         self._net.dropping.chance = self._set.drop_path
+        if self.norm_momentum is not None:
+            for part in (each for each in self._net.modules() if isinstance(each, ElasticBatchNorm)):
+                part.momentum = self.norm_momentum
         return {"supernet": self._net}
 
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -189,7 +211,7 @@ class BigNAS(WeightSharing):
             optimiser = make_sgd(net, TrainConfig(lr=found.lr, momentum=self.momentum, weight_decay=decay))
         else:
             optimiser = torch.optim.RMSprop(
-                net.parameters(), found.lr, self.rms_decay, 1e-3, weight_decay=decay, momentum=self.momentum
+                net.parameters(), found.lr, self.rms_decay, self.epsilon, weight_decay=decay, momentum=self.momentum
             )
         if found.clip:
             optimiser.register_step_pre_hook(lambda *_: torch.nn.utils.clip_grad_value_(net.parameters(), found.clip))
@@ -231,18 +253,24 @@ class BigNAS(WeightSharing):
         rated = sorted((pair for pair in self._rated if math.isfinite(pair[0])), key=lambda pair: pair[0])
         return [architecture for _, architecture in rated]
 
-    def winners(self) -> dict[float, Architecture]:
-        """Return by budget the best architecture that was rated within it, where there is any."""
-        found: dict[float, Architecture] = {}
+    def winners(self) -> dict[str, Architecture]:
+        """Return by budget, as `macs <= 2.42e+08`, the best that was rated within it, where there is any."""
+        found: dict[str, Architecture] = {}
         for budget, problem in zip(self.budgets, self._within, strict=False):  # without budgets there is one problem
             for best in [each for each in self.derive() if problem.feasible(each)][:1]:
-                found[budget] = best
+                found[f"macs <= {budget:.6g}"] = best
         return found
 
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
-        """Propose the coarse grid, then mutations of the best, none twice and none beyond the limits."""
+        """Propose the coarse grid, then mutations of the best, none twice and none beyond the limits.
+
+        Nothing while the last of the coarse phase are being rated: what the fine phase starts from does not depend on
+        how many are rated at a time.
+        """
         proposals: list[Proposal] = []
         while len(proposals) < n and len(self._asked) < self._set.coarse + self._set.fine:
+            if not self._queue and self._unrated:
+                break
             proposed = self._queue.pop(0) if self._queue else self._mutated(rng)
             if proposed is None:
                 break
@@ -264,6 +292,7 @@ class BigNAS(WeightSharing):
 
     def tell(self, results: Sequence[Evaluation]) -> None:
         """Note the ratings."""
+        self._unrated.difference_update(result.architecture for result in results)
         self._rated += [(self.problem.loss(result), result.architecture) for result in results]
 
 

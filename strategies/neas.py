@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from nasforge.build import Supernet
+from nasforge.build.modes import frozen_statistics, without_dropout
 from nasforge.errors import IncompatibleError, InfeasibleError, UsageError, unknown_name_sentence
 from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
@@ -213,7 +214,8 @@ class NEAS(WeightSharing):
         """Note how well the ensemble does on valid images, for the potential of its operators."""
         assert self._scores is not None
         images, targets = context.valid_batch()
-        found = context.metrics(self._net(images, architecture), targets)
+        with frozen_statistics(self._net), without_dropout(self._net):  # these images teach nothing
+            found = context.metrics(self._net(images, architecture), targets)
         self._scores.observe(genes.operators, found["accuracy"] if self.potential == "accuracy" else -found["nll"])
 
     def _shrink(self, context: Context) -> None:
@@ -248,7 +250,8 @@ class NEAS(WeightSharing):
         for _ in range(self.diversity_batches):
             images, _ = context.valid_batch()
             operators = [int(context.rng.choice(np.flatnonzero(row))) for row in self.alive]
-            found = diversities(self._net.run, self._ensemble, self.alive, operators, images, self.feature)
+            with frozen_statistics(self._net), without_dropout(self._net):
+                found = diversities(self._net.run, self._ensemble, self.alive, operators, images, self.feature)
             for layer, row in enumerate(found):
                 total[layer, self.alive[layer]] += row
         shared = context.mean({str(place): value for place, value in enumerate(total.ravel().tolist())}, len(images))

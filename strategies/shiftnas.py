@@ -13,8 +13,9 @@ weights learn from train images and what decides from valid ones, the generator'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal, final
 
 import numpy as np
@@ -52,7 +53,7 @@ class Constants:
     theta_decay: float = 0.5
     generator_lr: float = 3e-3
     generator_every: int = 2
-    task_every: int = 20
+    task_every: int = 10
     lam: float = 10.0
     bonus: float = 0.02
     tries: int = 8
@@ -68,6 +69,21 @@ PRESETS: Final[Mapping[str, Constants]] = {
     ),
 }
 XI_FLOOR: Final = 0.01
+
+
+def theta_optimiser(constants: Constants, bins: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return what moves theta: AdamW for `look_ahead`, whose gradients are small, plain steps for `reward`.
+
+    Decay is kept apart from the gradient: inside of Adam's it would outweigh gradients of a thousandth at once.
+
+    Args:
+        constants: `estimator`, `theta_lr` and `theta_decay` count.
+        bins: the distribution over bins.
+    """
+    kind = torch.optim.AdamW if constants.estimator == "look_ahead" else torch.optim.SGD
+    return kind(bins.parameters(), constants.theta_lr, weight_decay=constants.theta_decay)
+
+
 KNOWN: Final = {
     "estimator": ("reward", "look_ahead", "none"),
     "theta_path": ("bins", "cost"),
@@ -97,11 +113,14 @@ class ShiftNAS(WeightSharing):
         width: of a bin, in the cost's unit; 0 = by `bins`.
         uniform: share of the training before theta is learned.
         theta_every: steps between two updates of theta.
-        theta_lr: learning rate of theta: Adam's for `look_ahead`, of plain steps along the reward for `reward`.
-        theta_decay: decay of theta; with it a lasting reward r leads to theta = r / decay, not to ever more.
+        theta_lr: learning rate of theta: AdamW's for `look_ahead`, of plain steps along the reward for `reward`.
+        theta_decay: each update takes `theta_lr` x `theta_decay` of theta away, apart from the gradient. A lasting
+            reward r so leads to theta = r / decay, a lasting direction of `look_ahead`, whose steps have one length for
+            any size of gradient, to at most 1 / decay.
         generator_lr: of the generator (Adam).
         generator_every: steps between two updates of the generator, once B is no longer uniform; 1 before.
-        task_every: steps between two of the generator's updates that see a validation loss; 0 = none.
+        task_every: of so many updates of the generator (not steps), counted from the first of the training, one sees
+            a validation loss; 0 = none.
         lam: lambda, weight of the cost's squared error over C_max^2.
         bonus: weight of the entropy of the generator's decisions; without it few architectures of each cost are
             trained, and the others of that cost inherit weights that never met.
@@ -112,13 +131,14 @@ class ShiftNAS(WeightSharing):
         bins: number of bins; 0 = the most up to ten of which none is empty.
         cost: metric that is binned; without it the first one limited, or the reference cost.
         sampler: what is trained: `generator`; for comparison `table` (AttentiveNAS: categoricals of each bin), `bins`
-            (uniform within a bin), `layers` (each choice uniform, no bins).
+            (within a bin as the space draws), `layers` (each choice uniform, no bins, so no theta either). Only
+            `generator` trains the generator; the others select by drawing from the bins at and below the limit.
         recipe: `sandwich`: the drawn ones between biggest and smallest, which the biggest teaches, as for convolutions
             in the article; `single`: the drawn one alone learns from the labels, the article's plain loop.
         children: drawn architectures of a sandwich.
         floor: share of B that stays uniform.
-        memory: of the moving average of the reward.
-        theta_bins: bins looked at in one update of theta, in turn; 0 = all.
+        memory: of the moving average of the reward, 0 = the last value alone, below 1.
+        theta_bins: bins looked at in one update of theta, in turn; 0 = all, the most there can be.
         sign: 1; -1 turns theta's updates round, as a control: mass then goes to bins that have learned already.
         units: of the generator's LSTM.
         batch: targets in one update of the generator.
@@ -166,11 +186,15 @@ class ShiftNAS(WeightSharing):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        self._set = found = resolve(PRESETS, self)
+        found = resolve(PRESETS, self)
         for name, known in KNOWN.items():
             value = getattr(found, name, None) or getattr(self, name)
             if value not in known:
                 raise UsageError(unknown_name_sentence(f"{name} of shiftnas", str(value), known))
+        if self.sampler == "layers" and self.estimator is None:
+            found = replace(found, estimator="none")
+        self._set = found
+        self._check_sampler()
         if self.bins < 0 or self.bins == 1 or not 0 < found.uniform < 1 or not 0 <= self.floor <= 1:
             raise UsageError(
                 f"shiftnas was given bins={self.bins}, uniform={found.uniform:g} and floor={self.floor:g}; expected 0 "
@@ -181,6 +205,35 @@ class ShiftNAS(WeightSharing):
             raise UsageError(
                 f"shiftnas was given theta_every, generator_every, tries, children, batch and finalists {counts} and "
                 f"sign={self.sign}; expected at least 1 of each, and sign 1 or -1."
+            )
+        self._check_numbers()
+
+    def _check_sampler(self) -> None:
+        """Refuse estimators that the sampler makes meaningless."""
+        if self.sampler == "layers" and self._set.estimator != "none":
+            raise UsageError(
+                f"shiftnas was given sampler=layers and estimator={self._set.estimator}; each choice drawn alone knows "
+                "no bins, so theta would change nothing: use estimator=none, or another sampler."
+            )
+        through = self._set.estimator == "look_ahead" and self._set.theta_path == "cost"
+        if through and self.sampler != "generator":
+            raise UsageError(
+                f"shiftnas was given theta_path=cost and sampler={self.sampler}; that path goes through the generator, "
+                "which only sampler=generator trains: use theta_path=bins."
+            )
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers out of their range; NaN is out of every range."""
+        counts = {"theta_bins": self.theta_bins, "task_images": self.task_images, "task_every": self._set.task_every}
+        if min(counts.values()) < 0:
+            raise UsageError(f"shiftnas was given {_told(counts)}; expected 0 (all, all and none) or more.")
+        weights = {"lam": self._set.lam, "bonus": self._set.bonus, "theta_decay": self._set.theta_decay}
+        if not all(0 <= value < math.inf for value in weights.values()):
+            raise UsageError(f"shiftnas was given {_told(weights)}; expected finite numbers of at least 0.")
+        if not 0 <= self.memory < 1 or not 0 < self.temperature < math.inf:
+            raise UsageError(
+                f"shiftnas was given memory={self.memory:g} and temperature={self.temperature:g}; expected 0 <= memory "
+                "< 1 (1 would never learn) and a temperature above 0."
             )
 
     def setup(self, problem: Problem) -> None:
@@ -197,6 +250,11 @@ class ShiftNAS(WeightSharing):
             self._bins = make_bins(space, cost, found, self.bins or None, self._set.width or None)
         except IncompatibleError as error:
             raise IncompatibleError(f"strategy 'shiftnas' cannot search space '{space.name}': {error}") from error
+        if self.theta_bins > self._bins.number:
+            raise UsageError(
+                f"shiftnas was given theta_bins={self.theta_bins} for {self._bins.number} bins of {metric}; expected "
+                "at most as many as there are bins, or 0 for all of them."
+            )
         if not cost.tables:
             raise IncompatibleError(
                 f"strategy 'shiftnas' cannot search space '{space.name}': its cost '{metric}' is no sum of tables, so "
@@ -227,16 +285,11 @@ class ShiftNAS(WeightSharing):
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return SGD for the weights that were used, Adam for the generator, and theta's own."""
         found = self._set
-        theta: torch.optim.Optimizer
-        if found.estimator == "look_ahead":
-            theta = torch.optim.Adam(modules["bins"].parameters(), found.theta_lr, weight_decay=found.theta_decay)
-        else:
-            theta = torch.optim.SGD(modules["bins"].parameters(), found.theta_lr, weight_decay=found.theta_decay)
         config = TrainConfig(lr=found.lr, weight_decay=found.weight_decay)
         made: dict[str, torch.optim.Optimizer] = {"weights": PathSGD(self._net, config)}
         if self.sampler == "generator":
             made["generator"] = torch.optim.Adam(modules["generator"].parameters(), found.generator_lr)
-        return made if found.estimator == "none" else made | {"theta": theta}
+        return made if found.estimator == "none" else made | {"theta": theta_optimiser(found, modules["bins"])}
 
     def phases(self) -> list[Phase]:
         """Return the part with uniform bins and the part in which theta is learned."""
@@ -244,13 +297,11 @@ class ShiftNAS(WeightSharing):
 
     def step(self, context: Context) -> dict[str, float]:
         """Train the weights of drawn architectures, then the generator, then theta, as far as it is their turn."""
-        figures = self._train_weights(context)
-        if self.sampler == "generator" and (
-            context.phase.name == "uniform" or context.phase_step % self._set.generator_every == 0
-        ):
+        figures, found = self._train_weights(context), self._set
+        shifting = context.phase.name == "shift"
+        if self.sampler == "generator" and (not shifting or context.phase_step % found.generator_every == 0):
             figures |= self._train_generator(context)
-        turn = context.phase.name == "shift" and context.phase_step % self._set.theta_every == 0
-        if turn and self._set.estimator != "none":
+        if shifting and found.estimator != "none" and context.phase_step % found.theta_every == 0:
             figures |= self._train_theta(context)
         return figures
 
@@ -258,9 +309,13 @@ class ShiftNAS(WeightSharing):
 
     def _train_weights(self, context: Context) -> dict[str, float]:
         numbers = [self._bin(context) for _ in range(self.children if self.recipe == "sandwich" else 1)]
-        children = [self._child(number, context.rng) for number in numbers]
+        drawn = [self._drawn(number, context.rng) for number in numbers]
+        children = [child for child, _ in drawn]
         rate = warmup_cosine(self._progress(context), 0.05)
-        inside = {"in_bin": float(np.mean(self._bins.index([self._cost(child) for child in children]) == numbers))}
+        inside = {"in_bin": float(np.mean([hit for _, hit in drawn]))}
+        inside[f"drawn_{self._cost.metric}"] = float(np.mean([self._cost(child) for child in children]))
+        if self.sampler == "generator":
+            inside["fallback_share"] = 1.0 - inside["in_bin"] if self._set.fallback else 0.0
         if self.recipe == "sandwich":
             biggest, smallest = self._ends
             smoothing = self.label_smoothing
@@ -284,21 +339,26 @@ class ShiftNAS(WeightSharing):
 
     def _child(self, number: int, rng: np.random.Generator) -> Architecture:
         """Return an architecture of a bin (for `layers`, of any)."""
+        return self._drawn(number, rng)[0]
+
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Architecture, bool]:
+        """Return what to train for a bin, and whether what was drawn first, before any fallback, lies in it."""
         if self.sampler == "layers":
-            return self.problem.space.sample(rng)
-        if self.sampler == "generator":
-            return self._generated(number, rng)
-        drawn: Architecture = (self._table if self.sampler == "table" else self._within).sample(number, rng)
-        return drawn
+            drawn = self.problem.space.sample(rng)
+        elif self.sampler == "generator":
+            drawn = self._generated(number, rng)
+        else:
+            drawn = (self._table if self.sampler == "table" else self._within).sample(number, rng)
+        hit = int(self._bins.index(self._cost(drawn))) == number
+        if self.sampler == "generator" and self._set.fallback and not hit:
+            drawn = self._within.sample(number, rng)
+        return drawn, hit
 
     def _generated(self, number: int, rng: np.random.Generator) -> Architecture:
         """Return what AG makes of a target within the bin: the nearest of a few."""
         target = float(self._bins.centres[number]) + self._bins.width * (rng.random() - 0.5)
         drawn = decoded(self._generator, [self._aim(target)] * self._set.tries, rng)
-        nearest = min(drawn, key=lambda each: abs(self._cost(each) - target))
-        if self._set.fallback and int(self._bins.index(self._cost(nearest))) != number:
-            return self._within.sample(number, rng)
-        return nearest
+        return min(drawn, key=lambda each: abs(self._cost(each) - target))
 
     def _aim(self, target: float) -> float:
         return (target - self._bins.least) / (self._bins.most - self._bins.least)
@@ -309,7 +369,7 @@ class ShiftNAS(WeightSharing):
         found, rng = self._set, context.rng
         aims = [(self._bin(context) + float(rng.random())) / self._bins.number for _ in range(self.batch)]
         batch = None
-        if found.task_every and context.step % found.task_every == 0:
+        if self._generator.count_update(found.task_every):
             batch = Batch(*(part[: self.task_images or None] for part in context.valid_batch()))
         loss, figures = self._guide.loss(context, aims, batch)
         context.backward(loss)
@@ -335,13 +395,33 @@ class ShiftNAS(WeightSharing):
     # Selection
 
     def derive(self) -> list[Architecture]:
-        """Return architectures decoded at the limit, nearest to it first; without a limit, at the greatest cost."""
+        """Return architectures of the limit, nearest to it first; without a limit, of the greatest cost."""
         problem, cost, rng = self.problem, self._cost, generator(0, "decode")
         bounds = [limit.bound for limit in problem.constraints if limit.metric == cost.metric]
         limit = min([*bounds, self._bins.most])
-        aims = np.clip(self._aim(limit) - np.linspace(0.0, 0.1, 8 * self.finalists), 0.0, 1.0).tolist()
-        drawn = [decoded(self._generator, aims[:1], rng, noise=0.0)[0], *decoded(self._generator, aims, rng)]
+        drawn = self._decoded(limit, rng) if self.sampler == "generator" else self._below(limit, rng)
         kept = sorted(
             {each for each in drawn if problem.feasible(each)}, key=lambda each: (-cost(each), each.decisions)
         )
         return kept[: self.finalists] or [problem.sample(rng)]
+
+    def _decoded(self, limit: float, rng: np.random.Generator) -> list[Architecture]:
+        """Return what AG makes of the limit and of targets up to a tenth of the range below it."""
+        aims = np.clip(self._aim(limit) - np.linspace(0.0, 0.1, 8 * self.finalists), 0.0, 1.0).tolist()
+        return [decoded(self._generator, aims[:1], rng, noise=0.0)[0], *decoded(self._generator, aims, rng)]
+
+    def _below(self, limit: float, rng: np.random.Generator) -> list[Architecture]:
+        """Return draws from the bin of the limit and, until there are enough, from those below it."""
+        found: set[Architecture] = set()
+        for number in range(int(self._bins.index(limit)), -1, -1):
+            drawn = [self._within.sample(number, rng) for _ in range(8 * self.finalists)]
+            found.update(each for each in drawn if self.problem.feasible(each))
+            if len(found) >= self.finalists:
+                break
+        return list(found)
+
+
+def _told(values: Mapping[str, float]) -> str:
+    """Return names and values as a sentence tells them."""
+    *most, last = [f"{name}={value:g}" for name, value in values.items()]
+    return f"{', '.join(most)} and {last}"

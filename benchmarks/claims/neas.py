@@ -9,9 +9,11 @@
   ensemble; the single network that its supernet rates best of those that spend at least 90 % of the ensemble's MACs;
   two heads on the trunk of the single network (all layers shared, as in NEAS-S); and the single network twice, from
   two seeds, their logits averaged (a deep ensemble; it costs twice the MACs and twice the training).
-- B. Supernets are trained with the operators that die found by diversity and potential, by chance, or not at all; the
-  accuracies that each inherits to random ensembles are ranked against those of the ensembles trained alone, from two
-  seeds.
+- B. Supernets are trained with the operators that die found by diversity and potential, by potential alone, by chance,
+  or not at all. Each rule is judged by what it is for, a smaller space whose supernet tells ensembles apart: ensembles
+  drawn from the space as that rule has left it are trained alone, and ranked by what they inherit from that supernet;
+  so none of them holds an operator that had died. Beside that: how good ensembles of that space are on average, how
+  good the one is that the search finds there, and on how many images its paths disagree.
 
 Accuracies are on the test split; everything is chosen on valid. Learning rates were set with seed 9.
 """
@@ -27,6 +29,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -34,7 +37,6 @@ from claims.parts import BATCH, interval, part, result_name, train_shared
 from nasforge_spaces.neas import Skeleton, neas
 from record import record
 
-from nasforge.bench.ranking import honest_ranking
 from nasforge.build import Network, build_network
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.goals import Constraint
@@ -42,7 +44,6 @@ from nasforge.rng import generator
 from nasforge.run.data import load_source
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem
-from nasforge.strategy.ensemble import EnsembleSpace
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.training import TrainConfig, train
@@ -54,11 +55,10 @@ SIZE: Final = 16
 SKELETON: Final = Skeleton(
     16, ((16, 2, 1), (24, 2, 2), (40, 2, 2)), 96, 0, (3, 5), (2, 4), skip=False, se=0.0, zero_init=True
 )
-STEPS: Final = {"shared": 1200, "alone": 500}
+STEPS: Final = {"shared": 1200, "alone": 500, "drawn": 300}
 LR: Final = {"shared": 0.5, "alone": 0.4}
-ENSEMBLES: Final = 12
-TRUTH_SEEDS: Final = (0, 1)
-RULES: Final = ("both", "random", "none")
+ENSEMBLES: Final = 10
+RULES: Final = {"both": "diversity and potential", "potential": "potential", "random": "chance", "none": "none died"}
 SEARCH: Final = {"population": 16, "generations": 4, "parents": 5, "crossover": 6, "mutation": 6}
 LIMIT_SHARE: Final = 0.6
 """Where the limit lies between the cheapest and the dearest single network."""
@@ -76,7 +76,22 @@ FIRST_HEADER: Final = [
     "95 % from",
     "to",
 ]
-SECOND_HEADER: Final = ["rating", "Kendall tau", "95 % from", "to", "tau of NLL", "tau given MACs"]
+SECOND_HEADER: Final = [
+    "operators die by",
+    "Kendall tau",
+    "95 % from",
+    "to",
+    "tau of MACs",
+    "tau of NLL",
+    "drawn, %",
+    "found, %",
+    "found, NLL",
+    "paths disagree, %",
+    "more than by potential",
+    "95 % from",
+    "to",
+]
+MEANS: Final = ("tau_of_macs", "tau_of_nll", "drawn", "found", "found_nll", "disagreement")
 ARMS: Final = ("found ensemble", "single network", "two heads, one trunk", "two seeds of the single network")
 
 
@@ -95,9 +110,12 @@ def limit() -> float:
     return float(round(least + LIMIT_SHARE * (most - least)))
 
 
-def random_ensembles(count: int) -> list[Architecture]:
-    space, rng = space_of(2), generator(0, "neas-truth")
-    return [space.sample(rng) for _ in range(count)]
+def drawn(space: SearchSpace, count: int, seed: int) -> list[Architecture]:
+    """Return different ensembles of a space, maybe a shrunk one."""
+    rng, found = generator(seed, "neas-drawn"), dict[Architecture, None]()
+    while len(found) < count:
+        found[space.sample(rng)] = None
+    return list(found)
 
 
 # Training alone
@@ -114,28 +132,10 @@ class Ensemble(nn.Module):
         return [member(x) for member in self.members]
 
 
-def divide_at_split(network: Network, space: SearchSpace, architecture: Architecture) -> None:
-    """Divide the gradients of what the heads share by their number: the loss is the sum of those of the heads."""
-    read = EnsembleSpace.of(space, "neas")
-    if read.paths == 1:
-        return
-    split = read.read(architecture).split
-    shared = ("stem", "first", *(f"layer{layer}/" for layer in range(1, split + 1)))
-    for name, parameter in network.layers.named_parameters():
-        if name.startswith(shared):
-            parameter.register_hook(lambda gradient: gradient / read.paths)
-
-
-def loss_of(images: torch.Tensor, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
-    heads = outputs if isinstance(outputs, list) else [outputs]
-    return torch.stack([Classification().loss(head, targets) for head in heads]).sum()
-
-
 def trained(space: SearchSpace, architecture: Architecture, source: Any, steps: int, lr: float, seed: int) -> Network:
     network = build_network(space.lower(architecture), seed=seed)
-    divide_at_split(network, space, architecture)
     epochs = steps / (len(source.split("train").labels) // BATCH)
-    train(network, source, Classification(), TrainConfig(epochs=epochs, batch_size=BATCH, lr=lr), seed, loss=loss_of)
+    train(network, source, Classification(), TrainConfig(epochs=epochs, batch_size=BATCH, lr=lr), seed)
     return network
 
 
@@ -176,7 +176,7 @@ def judged(network: nn.Module, source: Any, split: str = "test") -> dict[str, An
 
 
 def searched(paths: int, rule: str, seed: int, given: dict[str, Any]) -> dict[str, Any]:
-    """Train a supernet and search it; return what was found, and what random ensembles inherit from it."""
+    """Train a supernet and search it; return what was found, and what ensembles drawn from its space inherit."""
     from nasforge_strategies.neas import NEAS
 
     source, space = source_of(seed), space_of(paths)
@@ -194,29 +194,30 @@ def searched(paths: int, rule: str, seed: int, given: dict[str, Any]) -> dict[st
     )
     training = train_shared(strategy, problem, source, given["steps_shared"], seed)
     judge = SharedEvaluator(training.modules["supernet"], Classification(), source, IMAGES)
-    rated = []
-    if paths > 1:
-        rated = [judge.evaluate(each) for each in random_ensembles(given["ensembles"])]
-    found: dict[str, Any] = {"alive": strategy.alive.tolist(), "rated": rated}
-    if rule in ("both", "potential"):
-        number, history = 0, []
-        while proposals := strategy.ask(4, generator(seed, "neas-ask", number)):
-            told = [Evaluation(number, p.architecture, judge.evaluate(p.architecture)) for p in proposals]
-            strategy.tell(told)
-            history += [each.metrics["accuracy_valid"] for each in told]
-            number += len(told)
-        ranked = strategy.derive()
-        best = ranked[0]
-        found |= {"ranked": [list(each.decisions) for each in ranked]}
-        found |= {"found": list(best.decisions), "evaluations": number, "accuracy_valid": max(history)}
-        found["described"] = space.describe(best)
-        network = judge.network(best)
-        found["inherited"] = judged(network, source, "valid")
+    inside = drawn(strategy.space, given["ensembles"], seed) if paths > 1 else []
+    found: dict[str, Any] = {
+        "alive": strategy.alive.tolist(),
+        "inside": [list(each.decisions) for each in inside],
+        "rated": [judge.evaluate(each) for each in inside],
+    }
+    number, history = 0, []
+    while proposals := strategy.ask(4, generator(seed, "neas-ask", number)):
+        told = [Evaluation(number, p.architecture, judge.evaluate(p.architecture)) for p in proposals]
+        strategy.tell(told)
+        history += [each.metrics["accuracy_valid"] for each in told]
+        number += len(told)
+    ranked = strategy.derive()
+    best = ranked[0]
+    found |= {"ranked": [list(each.decisions) for each in ranked]}
+    found |= {"found": list(best.decisions), "evaluations": number, "accuracy_valid": max(history)}
+    found["described"] = space.describe(best)
+    found["inherited"] = judged(judge.network(best), source, "valid")
     return found
 
 
 def shared(paths: int, rule: str, seed: int, given: dict[str, Any]) -> dict[str, Any]:
-    settings = {"paths": paths, "rule": rule, "seed": seed, **given}
+    own = {key: value for key, value in given.items() if key not in ("steps_alone", "steps_drawn", "lr_alone")}
+    settings = {"paths": paths, "rule": rule, "seed": seed, **own}
     found: dict[str, Any] = part("neas-shared", settings, lambda: searched(paths, rule, seed, given))
     return found
 
@@ -262,40 +263,46 @@ def alone_settings(given: dict[str, Any]) -> dict[str, Any]:
 # B
 
 
-def truth(given: dict[str, Any]) -> np.ndarray:
-    """Return (ensembles, seeds, 2): accuracy and NLL on test of random ensembles trained alone."""
-    space, rows = space_of(2), []
-    for number, architecture in enumerate(random_ensembles(given["ensembles"])):
-        row = []
-        for seed in TRUTH_SEEDS:
+def alone(seed: int, decisions: list[int], given: dict[str, Any]) -> dict[str, Any]:
+    """Train an ensemble from scratch; return what it reaches on test."""
+    space, steps, lr = space_of(2), given["steps_drawn"], given["lr_alone"]
 
-            def make(architecture: Architecture = architecture, seed: int = seed) -> list[float]:
-                source = source_of(0)
-                net = trained(space, architecture, source, given["steps_alone"], given["lr_alone"], 1000 + seed)
-                found = judged(net, source)
-                return [found["accuracy"], found["nll"]]
+    def make() -> dict[str, Any]:
+        source = source_of(seed)
+        return judged(trained(space, space.from_decisions(decisions), source, steps, lr, seed), source)
 
-            row.append(part("neas-truth", {"number": number, "seed": seed, **alone_settings(given)}, make))
-        rows.append(row)
-    return np.asarray(rows)
-
-
-def rankings(seeds: tuple[int, ...], given: dict[str, Any]) -> dict[str, Any]:
-    space, real = space_of(2), truth(given)
-    macs = np.asarray([space.macs(each) for each in random_ensembles(given["ensembles"])], dtype=float)
-    found: dict[str, Any] = {"truth": real.tolist(), "macs": macs.tolist(), "rules": {}}
-    for rule in reversed(RULES):  # the first is trained for the other table too, maybe at this moment
-        rows = [shared(2, rule, seed, given)["rated"] for seed in seeds]
-        found["rules"][rule] = [
-            {
-                name: honest_ranking(
-                    sign * np.asarray([row[key] for row in each]), sign * real[:, :, place], macs
-                ).to_json()
-                for name, key, sign, place in (("accuracy", "accuracy_valid", 1, 0), ("nll", "nll_valid", -1, 1))
-            }
-            for each in rows
-        ]
+    settings = {"network": decisions, "seed": seed, "steps": steps, "lr": lr, "skeleton": given["skeleton"]}
+    found: dict[str, Any] = part("neas-truth", settings, make)
     return found
+
+
+def shrunk(seed: int, rule: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return how a rule does: taus inside its space, and its ensembles trained alone."""
+    read, space = shared(2, rule, seed, given), space_of(2)
+    real = [alone(seed, each, given) for each in read["inside"]]
+    best = alone(seed, read["found"], given)
+    accuracies = [each["accuracy"] for each in real]
+    macs = [space.macs(space.from_decisions(each)) for each in read["inside"]]
+    return {
+        "tau": tau([each["accuracy_valid"] for each in read["rated"]], accuracies),
+        "tau_of_macs": tau(macs, accuracies),
+        "tau_of_nll": tau([each["nll_valid"] for each in read["rated"]], [each["nll"] for each in real]),
+        "drawn": float(np.mean(accuracies)),
+        "found": best["accuracy"],
+        "found_nll": best["nll"],
+        "disagreement": best["disagreement"],
+        "inherited_disagreement": read["inherited"]["disagreement"],
+        "drawn_accuracies": accuracies,
+        "rated": read["rated"],
+        "macs": macs,
+        "alive": read["alive"],
+    }
+
+
+def tau(ratings: list[float], truths: list[float]) -> float:
+    """Return Kendall's tau; 0 where one of both is constant."""
+    value = float(stats.kendalltau(ratings, truths).statistic)
+    return 0.0 if np.isnan(value) else value
 
 
 def first_table(seeds: tuple[int, ...], given: dict[str, Any]) -> tuple[list[list[Any]], dict[str, Any]]:
@@ -319,26 +326,33 @@ def first_table(seeds: tuple[int, ...], given: dict[str, Any]) -> tuple[list[lis
     return rows, {"seeds": found}
 
 
-def taus(ranked: dict[str, Any], rule: str, metric: str = "accuracy", key: str = "kendall") -> list[float]:
-    """Return a coefficient of each seed's rating; 0 where it is undefined."""
-    return [each[metric]["agreement"]["rating"][key]["value"] or 0.0 for each in ranked["rules"][rule]]
-
-
-def second_table(ranked: dict[str, Any], count: int) -> list[list[Any]]:
+def second_table(found: list[dict[str, dict[str, Any]]]) -> list[list[Any]]:
+    """Return a row for each rule, from what each seed gave by rule."""
     rows: list[list[Any]] = []
-    for rule in RULES:
-        mean, low, high = interval(taus(ranked, rule))
-        nll = float(np.mean(taus(ranked, rule, "nll")))
-        given_macs = float(np.mean(taus(ranked, rule, key="kendall_given_macs")))
-        name = {"both": "diversity and potential", "random": "random", "none": "none"}[rule]
-        rows.append([f"shrinking: {name}", mean, low, high, nll, given_macs])
-    first = ranked["rules"][RULES[0]][0]
-    macs, ceiling = first["accuracy"]["agreement"]["macs"]["kendall"], first["accuracy"]["ceiling"]["kendall"]
-    nll_macs, nll_ceiling = (first["nll"]["agreement"]["macs"]["kendall"], first["nll"]["ceiling"]["kendall"])
-    rows.append(["MACs alone", macs["value"], macs["low"], macs["high"], nll_macs["value"], ""])
-    both_seeds = f"two seeds of the truth, {count} ensembles"
-    rows.append([both_seeds, ceiling["value"], ceiling["low"], ceiling["high"], nll_ceiling["value"], ""])
+    for rule, name in RULES.items():
+        each = [by_rule[rule] for by_rule in found]
+        mean = {key: float(np.mean([row[key] for row in each])) for key, value in each[0].items() if key in MEANS}
+        more = [100 * (by_rule[rule]["disagreement"] - by_rule["potential"]["disagreement"]) for by_rule in found]
+        rows.append([name, *interval([row["tau"] for row in each]), mean["tau_of_macs"], mean["tau_of_nll"]])
+        rows[-1] += [100 * mean["drawn"], 100 * mean["found"], mean["found_nll"], 100 * mean["disagreement"]]
+        rows[-1] += interval(more) if rule != "potential" else ["", "", ""]
     return rows
+
+
+def verdicts(found: list[dict[str, dict[str, Any]]]) -> dict[str, bool]:
+    """Return what was asked for."""
+
+    def gains(key: str, other: str) -> list[float]:
+        return [by_rule["both"][key] - by_rule[other][key] for by_rule in found]
+
+    asked = {
+        f"tau of diversity and potential above that of '{RULES[other]}' in every seed": min(gains("tau", other)) > 0
+        for other in ("none", "random")
+    }
+    apart = interval(gains("disagreement", "potential"))
+    asked["found paths disagree more than by potential alone, on average"] = apart[0] > 0
+    asked["and the 95 % interval of that is above 0"] = apart[1] > 0
+    return asked
 
 
 def main() -> None:
@@ -354,6 +368,7 @@ def main() -> None:
     given: dict[str, Any] = {
         "steps_shared": 12 if options.quick else options.steps_shared,
         "steps_alone": 10 if options.quick else options.steps_alone,
+        "steps_drawn": 10 if options.quick else STEPS["drawn"],
         "lr_shared": LR["shared"],
         "lr_alone": LR["alone"],
         "ensembles": 4 if options.quick else ENSEMBLES,
@@ -363,6 +378,7 @@ def main() -> None:
         },
         "limit": limit(),
         "skeleton": repr(SKELETON),
+        "version": 2,
     }
     record_name = functools.partial(result_name, data=DATA, quick=options.quick)
     plain = {**given, "of_seeds": list(seeds), "data": DATA, "pixels": SIZE, "batch": BATCH}
@@ -370,12 +386,12 @@ def main() -> None:
         rows, details = first_table(seeds, given)
         record(record_name("neas_ensemble"), FIRST_HEADER, rows, {**plain, **details})
     if options.only != "ensemble":
-        ranked = rankings(seeds, given)
+        found = [{rule: shrunk(seed, rule, given) for rule in RULES} for seed in seeds]
+        asked = verdicts(found)
         record(
-            record_name("neas_shrinking"), SECOND_HEADER, second_table(ranked, given["ensembles"]), {**plain, **ranked}
+            record_name("neas_shrinking"), SECOND_HEADER, second_table(found), {**plain, "found": found, "asked": asked}
         )
-        both, chance, none = (np.asarray(taus(ranked, rule)) for rule in RULES)
-        sys.stdout.write(f"\nboth - none by seed: {both - none}; both - random: {both - chance}\n")
+        sys.stdout.write("".join(f"{what}: {'yes' if held else 'missed'}\n" for what, held in asked.items()))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from nasforge.identity import fingerprint
 from nasforge.run.batches import BatchStream
 from nasforge.run.data import load_source
 from nasforge.run.pace import Pace
-from nasforge.run.progress import Silent
+from nasforge.run.progress import Listener, Silent
 from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Problem, WeightSharing
 from nasforge.tasks import Loader
@@ -65,7 +65,13 @@ def source_of(data: str, seed: int) -> Any:
 
 
 def train_shared(
-    strategy: WeightSharing, problem: Problem, source: Any, steps: int | None, seed: int, seconds: float | None = None
+    strategy: WeightSharing,
+    problem: Problem,
+    source: Any,
+    steps: int | None,
+    seed: int,
+    seconds: float | None = None,
+    listener: Listener | None = None,
 ) -> SharedTraining:
     """Train a strategy's shared weights for a number of steps of 64 images, or for a time, and return the training."""
     sealed = source.sealed()
@@ -82,7 +88,7 @@ def train_shared(
     for module in training.modules.values():
         if any(parameter.dim() == 4 for parameter in module.parameters()):
             module.to(memory_format=_channels_last())
-    training.run(Silent(), lambda kind, state: None)
+    training.run(listener or Silent(), lambda kind, state: None)
     return training
 
 

@@ -18,7 +18,7 @@ from nasforge.run.ranking import highest_fidelity
 from nasforge.run.result import environment
 from nasforge.run.setup import Setup
 from nasforge.space import Architecture
-from nasforge.strategy import Evaluation
+from nasforge.strategy import Evaluation, WeightSharing
 
 VALID: Final = "valid, held out of train"
 INT8_SPLITS: Final = {"accuracy_int8": "test", "accuracy_int8_valid": VALID}
@@ -50,6 +50,7 @@ def result_document(
         "best": None if best is None else entry(setup, best),
         "pareto": [_pareto_entry(setup, each) for each in pareto(setup, evaluations)],
         "finalists": [entry(setup, each) for each in finalists],
+        "winners": winners(setup, evaluations),
         "evaluations": len(evaluations),
         "budget": {"asked": str(settings.budget), "limits": settings.limits.to_json(), **asdict(plan)},
         "seconds": dict(seconds),
@@ -135,6 +136,15 @@ def pareto(setup: Setup, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     kept = highest_fidelity(usable, problem)
     cost = problem.costs[problem.reference_cost]
     return [kept[i] for i in pareto_front([[problem.loss(each), cost(each.architecture)] for each in kept])]
+
+
+def winners(setup: Setup, evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """Return what the strategy names beside the best, such as the best within each of several budgets."""
+    if not isinstance(setup.strategy, WeightSharing):
+        return []
+    rated = {each.architecture: each for each in evaluations if each.error is None}
+    named = setup.strategy.winners().items()
+    return [{"best_of": name, **_pareto_entry(setup, rated[each])} for name, each in named if each in rated]
 
 
 def _pareto_entry(setup: Setup, evaluation: Evaluation) -> dict[str, Any]:

@@ -88,11 +88,11 @@ def _wrong(result: Mapping[str, Any]) -> str | None:
             return key
     if result["status"] not in STATUSES or (result["best"] is None and result["status"] == "finished"):
         return "status"
-    for key in ("objectives", "pareto", "finalists", "warnings"):
+    for key in ("objectives", "pareto", "finalists", "winners", "warnings"):
         if not isinstance(result.get(key, []), list):
             return key
     entries = [("best", result["best"])] if result["best"] is not None else []
-    entries += [(key, each) for key in ("pareto", "finalists") for each in result.get(key, [])]
+    entries += [(key, each) for key in ("pareto", "finalists", "winners") for each in result.get(key, [])]
     entries_fit = ((key, _is_entry(each)) for key, each in entries)
     objectives_fit = (("objectives", _is_objective(each)) for each in result.get("objectives", []))
     warnings_fit = (("warnings", isinstance(each, str)) for each in result.get("warnings", []))

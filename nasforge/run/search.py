@@ -219,6 +219,9 @@ class Search:
         document = result_document(
             self._setup, self._plan, evaluations, finalists, delivered, self._seconds, warnings, cost
         )
+        for each in document["winners"]:
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in each["metrics"].items())
+            self._listener.note(f"best of {each['best_of']}: {each['id']}, {figures}")
         write_result(self._folder.path, document)
         if self._write_report is not None:
             self._write_report(self._folder.path)

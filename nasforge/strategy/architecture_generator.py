@@ -59,9 +59,12 @@ class ArchitectureGenerator(nn.Module):
         rng: of the initial weights; torch's global generator is left alone.
     """
 
+    updates: Tensor
+
     def __init__(self, space: SearchSpace, units: int, rng: np.random.Generator) -> None:
         """Draw the weights from `rng`."""
         super().__init__()
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         self.space, self.units = space, units
         self._own: dict[int, slice] = {}
         rows = 0
@@ -116,6 +119,16 @@ class ArchitectureGenerator(nn.Module):
             previous, shares[choice] = share @ self.embedding[own], share
         entropy = torch.cat(entropies).mean()
         return Drawn(tuple(self._architecture(row) for row in rows), shares, entropy, tuple(self._fixed.tolist()))
+
+    def count_update(self, every: int) -> bool:
+        """Count an update of the generator; return whether it is the first, or another `every` after it (0: never).
+
+        Counted are updates, in the state that checkpoints keep, and not steps: a generator that learns in some steps
+        only would meet every n-th step by luck.
+        """
+        due = every > 0 and int(self.updates) % every == 0
+        self.updates.add_(1)
+        return due
 
     def _possible(self, choice: int, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Return which options restriction and the earlier choice leave each row, (batch, options)."""

@@ -40,7 +40,10 @@ class BinTeacher:
         self._net, self._bins, self._draw = supernet, distribution, draw
 
     def measure(self, context: Context, numbers: Sequence[int]) -> int:
-        """Note the size of the validation gradient of some bins, each on a batch of its own; return the passes."""
+        """Note the size of the validation gradient of some bins, each on a batch of its own; return the passes.
+
+        On several workers it is the mean of the sizes that each finds on its part, so all learn the same reward.
+        """
         for number in numbers:
             images, targets = context.valid_batch()
             with frozen_statistics(self._net), without_dropout(self._net), self._net.recording() as views:
@@ -48,7 +51,8 @@ class BinTeacher:
                 context.backward(context.loss(outputs, targets))
             leaves = [leaf.grad for _, _, leaf in views.used.values() if leaf.grad is not None]
             whole = [parameter.grad for parameter in self._net.parameters() if parameter.grad is not None]
-            self._bins.note(number, gradient_size([*leaves, *whole]))
+            size = context.mean({"size": gradient_size([*leaves, *whole])}, len(targets))["size"]
+            self._bins.note(number, size)
             self._forget()
         self._bins.theta.grad = -self._bins.reward()
         return len(numbers)

@@ -176,10 +176,11 @@ def _check_filled(space: SearchSpace, bins: CostBins, found: Coverage) -> None:
 
 @final
 class BinSampler:
-    """Draws architectures of a bin, every one of the bin about equally likely.
+    """Draws architectures of a bin, as likely as the space draws them given that they are in it.
 
-    By rejection of the space's own draws; where they are too rare in a bin, by a walk of mutations that never leaves
-    it, from a table of architectures known to be in it.
+    By rejection of the space's own draws, which choose every decision uniformly and so prefer architectures of few
+    decisions (small depth) to others of the bin. Where they are too rare in a bin, from a table of architectures known
+    to be in it: uniformly if the table is the whole space, else by a walk of mutations that never leaves the bin.
 
     Args:
         space: to draw from.

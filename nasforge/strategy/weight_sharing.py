@@ -184,6 +184,13 @@ class WeightSharing(Strategy):
     def derive(self) -> list[Architecture]:
         """Return the architectures the trained state stands for, best first, all within the cost limits."""
 
+    def winners(self) -> dict[str, Architecture]:
+        """Return further results beside the best, by what they are the best of, such as `macs <= 2.4e+08`.
+
+        The default is none. `result.json` lists them, with their ratings; all of them were rated.
+        """
+        return {}
+
     def holders(self, architecture: Architecture) -> tuple[str, ...]:
         """Return the names of the supernets whose weights `shared` evaluation gives an architecture.
 

@@ -21,6 +21,7 @@ from nasforge.tasks.dataset import SplitName
 from nasforge.training.config import TrainConfig
 from nasforge.training.distillation import soft_targets
 from nasforge.training.ema import EMATwin, warmed_up
+from nasforge.training.heads import learning_from_own_heads
 from nasforge.training.learner import dropping_features, learner_of
 from nasforge.training.meter import TRAINING, counted_as
 from nasforge.training.optimiser import make_sgd
@@ -51,6 +52,9 @@ Teacher = Callable[[torch.Tensor], torch.Tensor]
 @final
 class Training:
     """The training of one network, which may stop after any step and go on from there, in another process too.
+
+    Where a network has several heads, each layer learns from the mean loss of those that it leads to; a loss that is
+    given in the place of the task's is taken as it is.
 
     Args:
         module: trained in place; (N, C, H, W) -> the task's outputs.
@@ -118,6 +122,7 @@ class Training:
             counted_as(TRAINING) as counts,
             torch.random.fork_rng(devices=[]),
             dropping_features(self.module, self._config.dropout),
+            learning_from_own_heads(self.module) if self._loss is None else contextlib.nullcontext(),
         ):
             torch.set_rng_state(self._random)
             while self.step < (self.total if until is None else min(until, self.total)):

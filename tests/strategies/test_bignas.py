@@ -16,6 +16,8 @@ from nasforge.goals import Constraint
 from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.layers.linear import ElasticLinear
 from nasforge.rng import generator
+from nasforge.run.asking import Asking, drive
+from nasforge.run.local import LocalExecutor
 from nasforge.strategy import Evaluation, Problem
 from nasforge.testing.small_spaces import elastic_space
 from nasforge.testing.trial import Trial
@@ -233,6 +235,33 @@ def test_the_constants_of_schedules_and_optimisers_are_options():
     assert {group["momentum"] for group in training.optimisers["weights"].param_groups} == {0.3}
 
 
+def test_temperature_epsilon_and_the_momentum_of_normalisation_are_options():
+    strategy, training = make(preset="paper", epsilon=0.5, norm_momentum=0.25)
+    assert training.optimisers["weights"].param_groups[0]["eps"] == 0.5
+    norms = [m for m in training.modules["supernet"].modules() if isinstance(m, ElasticBatchNorm)]
+    before = [m.running_mean.clone() for m in norms]
+    context = Context(strategy, training)
+    with torch.no_grad():
+        net = training.modules["supernet"]
+        net(context.images, strategy.problem.space.largest())
+        quarter = [m.running_mean - b for m, b in zip(norms, before, strict=True)]
+        for m, b in zip(norms, before, strict=True):
+            m.running_mean.copy_(b)
+            m.momentum = 0.5
+        net(context.images, strategy.problem.space.largest())
+    assert any(q.any() for q in quarter)
+    for m, b, q in zip(norms, before, quarter, strict=True):
+        torch.testing.assert_close(m.running_mean - b, 2 * q)
+    gradients = []
+    for temperature in (1.0, 4.0):
+        strategy, training = make(clip=0.0, temperature=temperature)
+        opinionated(training.modules["supernet"])
+        context = Context(strategy, training, scale=0.0)
+        strategy.step(context)
+        gradients.append(context.gradients["layers.classifier.weight"])
+    assert float(gradients[1].norm()) < float(gradients[0].norm()) / 2  # softer, and divided by it once more
+
+
 def test_children_keep_their_weights():
     assert bignas.BigNAS.retrain is False
     assert bignas.BigNAS.evaluator == "shared"
@@ -364,6 +393,41 @@ def test_fine_mutations_change_a_stage_of_the_best_and_improve_it_within_the_lim
     assert max(each.metrics["accuracy_valid"] for each in told) > coarse
 
 
+@pytest.mark.parametrize("at_a_time", [1, 5, 16])
+def test_the_whole_coarse_phase_is_rated_before_the_first_mutation_however_many_are_rated_at_a_time(at_a_time):
+    space = shipped()
+    strategy = bignas.BigNAS(coarse=10, fine=6)
+    strategy.setup(problem_of(space))
+    grid = list(strategy._queue)
+    told: list[Evaluation] = []
+    asking = Asking(strategy, space, 0, at_a_time)
+
+    def rate(job):
+        if len(told) < 10:
+            assert job.architecture in grid
+        else:
+            assert set(grid) == {each.architecture for each in told[:10]}
+            assert job.architecture not in grid
+        return {"accuracy_valid": float(space.params(job.architecture))}
+
+    drive(asking, LocalExecutor(rate), told.append, lambda: True)
+    assert len(told) == 16
+    assert [each.architecture for each in told[:10]] == grid
+    assert all(each.error is None for each in told)
+    assert min(each.ask for each in told[10:]) == 10  # all ten had been told when the first mutation was made
+
+
+def test_nothing_is_proposed_while_the_last_of_the_coarse_phase_are_rated():
+    strategy = bignas.BigNAS(coarse=4, fine=2)
+    strategy.setup(problem_of(shipped()))
+    coarse = [each.architecture for each in strategy.ask(100, generator(0, "ask", 0))]
+    assert len(coarse) == 4
+    for number, architecture in enumerate(coarse):
+        assert strategy.ask(3, generator(1, "ask", number)) == []
+        strategy.tell([Evaluation(number, architecture, {}, error="it failed")])
+    assert len(strategy.ask(3, generator(0, "ask", 1))) == 2
+
+
 def test_each_rating_is_kept_with_the_architecture_it_belongs_to():
     space = shipped()
     strategy = bignas.BigNAS(coarse=8, fine=12)
@@ -391,6 +455,17 @@ def test_the_paper_s_coarse_phase_is_160_children_of_its_space():
     assert {name: len(found) for name, found in by_stage.items()} == SETTINGS
 
 
+def test_with_four_resolutions_the_paper_s_grid_has_128_points_and_random_networks_fill_it_up():
+    space = registry.load("spaces", "bignas")()
+    strategy = bignas.BigNAS(preset="paper")
+    strategy.setup(Problem(space))
+    assert len(set(strategy._queue)) == 160
+    problem, levels = Problem(space), bignas.parse_levels(bignas.PAPER_LEVELS)
+    assert set(bignas.coarse_grid(problem, 128, levels)) == set(strategy._queue[:128])
+    kernels = [[v for k, v in space.describe(each).items() if k.endswith(".kernel")] for each in strategy._queue]
+    assert len({tuple(each) for each in kernels[:128]}) == 4 < len({tuple(each) for each in kernels})
+
+
 SETTINGS = {"resolution": 5, ".depth": 4, ".width": 2, ".kernel": 4}
 
 
@@ -404,8 +479,8 @@ def test_each_budget_gets_its_own_best_and_nothing_beyond_it_is_rated_for_it():
     for number, each in enumerate(told[8:], start=8):
         assert space.macs(each.architecture) <= budgets[number % 3]
     winners = strategy.winners()
-    assert list(winners) == list(budgets)
-    for budget, best in winners.items():
+    assert list(winners) == [f"macs <= {budget:.6g}" for budget in budgets]
+    for budget, best in zip(budgets, winners.values(), strict=True):
         inside = [space.macs(each.architecture) for each in told if space.macs(each.architecture) <= budget]
         assert space.macs(best) == max(inside) > 0.8 * budget
 
@@ -417,6 +492,9 @@ def test_each_budget_gets_its_own_best_and_nothing_beyond_it_is_rated_for_it():
         ({"drop_path": 1.0}, "drop_path of bignas was given 1.0"),
         ({"levels": ("depth",)}, "such as depth:4"),
         ({"children": -1}, "children=-1"),
+        ({"temperature": 0.0}, "temperature=0"),
+        ({"epsilon": 0.0}, "epsilon=0"),
+        ({"norm_momentum": 1.5}, "norm_momentum=1.5"),
     ],
 )
 def test_options_that_are_none_are_refused(options, said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from nasforge.rng import generator
 from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
-from nasforge.run.shared_training import SharedTraining
+from nasforge.run.shared_training import SharedTraining, StepContext
 from nasforge.strategy import Problem, block_search
 from nasforge.strategy.block_rating import centre_distance
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.testing.small_spaces import block_space
 from nasforge.testing.trial import Trial, source
+from nasforge.training.bootstrap import Lift
 
 pytestmark = pytest.mark.plugins
 bossnas = pytest.importorskip("nasforge_strategies.bossnas")
@@ -52,18 +54,18 @@ def run(training):
 
 
 class Context:
-    """A context of its own: the same two views in every step, and gradients kept instead of a step."""
+    """A context of its own: the same pairs of views in every step, and gradients kept instead of a step."""
 
-    progress, phase_step = 0.0, 0
+    phase_step = 0
 
-    def __init__(self, strategy, number, seed=0, images=16):
-        self.phase = strategy.phases()[2 * number]
+    def __init__(self, strategy, number, seed=0, images=16, progress=0.0):
+        self.progress, self.phase = progress, strategy.phases()[2 * number]
         self.rng = np.random.default_rng(seed)
-        self.views = list(torch.randn(2, images, 3, 8, 8, generator=torch.Generator().manual_seed(3)))
+        self.views = list(torch.randn(6, images, 3, 8, 8, generator=torch.Generator().manual_seed(3)))
         self.updated = []
 
     def train_views(self, makers):
-        return self.views * (len(makers) // 2)
+        return self.views[: len(makers)]
 
     def backward(self, loss):
         loss.backward()
@@ -82,23 +84,33 @@ def embed(side, x, path, number, block):
     return side.projectors[number](mapped)
 
 
+@pytest.mark.parametrize("pairs", ["one", "each"])
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_step_has_the_gradients_of_the_losses_written_out(number):
-    strategy, _ = make(paths=3)
+def test_a_step_has_the_gradients_of_the_losses_written_out(number, pairs):
+    strategy, _ = make(paths=3, pairs=pairs)
     context = Context(strategy, number, seed=5)
     drawn = strategy._drawn(number, np.random.default_rng(5))
     block, online, target = strategy.cut[number], strategy._online, strategy._target
+
+    def inputs(side, path_number, view):
+        x = context.views[view if pairs == "one" else 2 * path_number + view]
+        with torch.no_grad():
+            return x if number == 0 else side.supernet.run(x, drawn[0], stop="b0")
+
     with torch.no_grad():
-        sides = {
-            name: [v if number == 0 else s.supernet.run(v, drawn[0], stop="b0") for v in context.views]
-            for name, s in (("online", online), ("target", target))
-        }
         unit = [
-            [functional.normalize(embed(target, x, p, number, block), dim=1) for p in drawn] for x in sides["target"]
+            [
+                functional.normalize(embed(target, inputs(target, p, view), path, number, block), dim=1)
+                for p, path in enumerate(drawn)
+            ]
+            for view in range(2)
         ]
         centres = [sum(members) / 3 for members in unit]
-    for path in drawn:
-        one, two = (strategy._predictors[number](embed(online, x, path, number, block)) for x in sides["online"])
+    for p, path in enumerate(drawn):
+        one, two = (
+            strategy._predictors[number](embed(online, inputs(online, p, view), path, number, block))
+            for view in range(2)
+        )
         cosine = functional.cosine_similarity
         loss = -2 * cosine(one, centres[1], dim=1).mean() - 2 * cosine(two, centres[0], dim=1).mean()
         loss.backward()
@@ -135,16 +147,17 @@ def test_the_target_runs_the_same_paths_has_no_gradient_and_no_predictor(monkeyp
     assert "target_predictors" not in training.modules
 
 
-def test_the_twin_follows_parameters_and_fills_its_own_buffers():
+@pytest.mark.parametrize(("progress", "decay"), [(0.0, 0.9), (0.5, 0.95), (0.75, 1 - 0.1 * (1 - math.sqrt(0.5)) / 2)])
+def test_the_twin_follows_parameters_slower_and_slower_and_fills_its_own_buffers(progress, decay):
     strategy, training = make(momentum=0.9)
     online, target = training.modules["supernet"], training.modules["target"]
     with torch.no_grad():
         for parameter in online.parameters():
             parameter += 1.0
     before = {name: p.clone() for name, p in target.named_parameters()}
-    strategy.step(Context(strategy, 0))
+    strategy.step(Context(strategy, 0, progress=progress))
     for (name, mine), theirs in zip(target.named_parameters(), online.parameters(), strict=True):
-        assert torch.allclose(mine, torch.lerp(before[name], theirs, 0.1), atol=1e-6)
+        assert torch.allclose(mine, torch.lerp(before[name], theirs, 1 - decay), atol=1e-6)
     stem = next(name for name, _ in online.named_buffers() if "stem" in name and name.endswith("running_mean"))
     assert target.get_buffer(stem).abs().sum() > 0
     assert not torch.equal(target.get_buffer(stem), online.get_buffer(stem))
@@ -164,7 +177,7 @@ def test_block_by_block_gives_what_the_whole_network_gives():
 
 
 def test_what_no_path_used_stays_exactly_as_it_was():
-    strategy, training = make(paths=1, steps=2)
+    strategy, training = make(paths=1, steps=4)  # the first step of a block has a rate of 0
     before = {name: value.clone() for name, value in training.modules["supernet"].state_dict().items()}
     drawn = []
     plain = strategy._drawn
@@ -173,10 +186,50 @@ def test_what_no_path_used_stays_exactly_as_it_was():
     space = strategy.problem.space
     used = {step.weights for path in drawn for step in space.lower(path).steps}
     unused = {step.weights for path in space.enumerate() for step in space.lower(path).steps} - used
-    assert unused
-    for name, value in training.modules["supernet"].named_parameters():
-        if any(name.startswith(f"layers.{key}") for key in unused if "." in key):
-            assert torch.equal(value, before[name])
+    starts = tuple(f"layers.{str(key).replace('.', '/')}:" for key in unused)
+    kept = {n: p for n, p in training.modules["supernet"].named_parameters() if n.startswith(starts)}
+    assert len(kept) >= 4 * 3, "weights of four layers' operators that no path took"
+    assert all(torch.equal(value, before[name]) for name, value in kept.items())
+    trained = [n for n, p in training.modules["supernet"].named_parameters() if not torch.equal(p, before[n])]
+    assert trained
+
+
+def test_a_block_begins_without_momentum_of_the_block_before():
+    strategy, training = make(steps=6)
+    held = {}
+    plain = strategy._train
+
+    def noted(context, number):
+        held.setdefault(number, []).append(len(training.optimisers["weights"].state))
+        return plain(context, number)
+
+    strategy._train = noted
+    run(training)
+    for counts in held.values():
+        assert counts[0] == 0
+        assert all(counts[1:])
+    assert len(held) == 2
+
+
+def test_paths_are_rated_on_held_out_images_and_calibrated_on_training_images(monkeypatch):
+    taken = {"train": [], "valid": []}
+    for split in taken:
+        plain = getattr(StepContext, f"{split}_views")
+
+        def spy(self, makers, plain=plain, split=split):
+            views = plain(self, makers)
+            if self.phase.name.startswith("rating"):
+                taken[split].append(torch.stack(views))
+            return views
+
+        monkeypatch.setattr(StepContext, f"{split}_views", spy)
+    strategy, training = make()
+    run(training)
+    held_out, trained = torch.cat(taken["valid"], 1)[:, :32], torch.cat([each.flatten(0, 1) for each in taken["train"]])
+    step = (held_out.max() - held_out.min()) / 255
+    assert torch.allclose(strategy.record.views.read(), held_out.flatten(0, 1), atol=float(step))
+    assert torch.allclose(strategy.record.calibration.read(), trained[:32], atol=float(step))
+    assert sum(each.shape[1] for each in taken["valid"]) <= 32 + 16, "taken once for all blocks"
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -302,8 +355,7 @@ def distances_now(strategy, number):
     }
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 1 << 28])
-@pytest.mark.parametrize("rated_by", ["centre", "own"])
+@pytest.mark.parametrize(("rated_by", "kept_bytes"), [("centre", 0), ("centre", 1 << 28), ("own", 1 << 28)])
 def test_both_distances_are_recorded_as_they_were_at_the_rating_and_the_one_asked_for_counts(
     rated_by, kept_bytes, monkeypatch
 ):
@@ -386,6 +438,9 @@ def test_options_are_checked():
         ({"paths": 0}, "expected 1 or more"),
         ({"momentum": 1.0}, "0 <= momentum < 1"),
         ({"on_collapse": "hope"}, "on_collapse"),
+        ({"rated_by": "center"}, "rated_by of bossnas"),
+        ({"lift_target": "emma"}, "lift_target of bossnas"),
+        ({"pairs": "two"}, "pairs of bossnas"),
     ):
         with pytest.raises(UsageError, match=said):
             bossnas.BossNAS(**options)
@@ -409,3 +464,50 @@ def test_presets_of_the_article_train(preset):
     after = dict(training.modules["supernet"].named_parameters())
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert strategy.derive()
+
+
+def slimmable():
+    return registry.load("spaces", "nats_sss")((3, 8, 8), 10, norm_share="none")
+
+
+def problem_of(space):
+    return Problem(space, costs={metric: space.cost(metric) for metric in ("params", "macs")})
+
+
+@pytest.mark.parametrize("lift_target", ["ema", "initial"])
+def test_lifts_of_the_twin_follow_or_stay_as_they_were_made(lift_target):
+    options = {"lift": 8, "lift_target": lift_target, "momentum": 0.5, "on_collapse": "ignore"}
+    strategy, training = make(problem=problem_of(slimmable()), steps=6, paths=8, **options)
+    lifts, twins = training.modules["lifts"], training.modules["target_lifts"]
+    assert all(isinstance(each, Lift) and len(each.ways) == 8 and each.width == 8 for each in lifts)
+    before = [p.clone() for p in lifts.parameters()]
+    assert all(map(torch.equal, before, twins.parameters()))
+    context = Context(strategy, 0)
+    context.update = lambda name, rate: training.optimisers["weights"].step()
+    strategy.step(context)
+    moved = [not torch.equal(p, old) for p, old in zip(lifts.parameters(), before, strict=True)]
+    followed = [not torch.equal(p, old) for p, old in zip(twins.parameters(), before, strict=True)]
+    assert any(moved)
+    assert followed == (moved if lift_target == "ema" else [False] * len(moved))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make_space", [slimmable, lambda: registry.load("spaces", "hytra")((3, 8, 8), 10)])
+def test_spaces_whose_blocks_end_in_several_shapes_are_searched(make_space):
+    space = make_space()
+    problem = problem_of(space)
+    witness = space.sample(generator(3, "limits"))
+    problem = dataclasses.replace(problem, constraints=(Constraint("macs", space.macs(witness)),))
+    strategy, training = make(problem=problem, steps=9, lift=8, on_collapse="ignore")
+    assert any(len(block.shapes) > 1 for block in strategy.cut)
+    before = [p.clone() for p in training.modules["lifts"].parameters()]
+    run(training)
+    assert any(not torch.equal(p, old) for p, old in zip(training.modules["lifts"].parameters(), before, strict=True))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "no combination of the paths that bossnas rated", RuntimeWarning)
+        found = strategy.derive()
+    assert found
+    assert all(space.macs(each) <= space.macs(witness) for each in found)
+    distances = [each["centre_distance"] for each in strategy.rate([*found, witness], training.modules)]
+    assert all(0 <= each <= 8 * len(strategy.cut) for each in distances)
+    assert distances[: len(found)] == sorted(distances[: len(found)])

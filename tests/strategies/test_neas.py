@@ -1,24 +1,23 @@
 """NEAS: the gradient at the split, shrinking with trained weights kept, evolution within limits, bad input."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 import torch
 from nasforge_strategies.neas import NEAS
 
+from nasforge import registry
 from nasforge.build import Supernet
 from nasforge.errors import IncompatibleError, UsageError
 from nasforge.goals import Constraint
 from nasforge.rng import generator
 from nasforge.run.progress import Silent
-from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Batch, Evaluation, Phase, Problem
 from nasforge.tasks.classification import Classification
 from nasforge.testing.small_spaces import ensemble_space, path_space
 from nasforge.testing.strategies import StrategySuite
-from nasforge.testing.trial import Trial, pretended
+from nasforge.testing.trial import Trial
 
 SPACE = ensemble_space(3, 2)
 PATHS = ("trunk", "path1", "path2")
@@ -136,8 +135,8 @@ def test_shrinking_drops_one_operator_a_phase_and_keeps_the_weights_of_the_other
     assert strategy.space.fingerprint == SPACE.fingerprint
     net = training.modules["supernet"]
     x = torch.randn(2, 3, 8, 8)
-    for _ in range(5):
-        architecture = strategy.space.sample(np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    for architecture in [strategy.space.sample(rng) for _ in range(5)]:
         assert SPACE.contains(architecture)
         small = Supernet(strategy.space, 3)
         small.load_state_dict(net.state_dict())
@@ -177,13 +176,72 @@ def test_the_worst_by_rank_dies():
     assert scores.alive.tolist() == [[True, False, True], [False, True, True], [True, True, False]]
 
 
+@dataclasses.dataclass
+class Measuring(OneStep):
+    """One step that keeps what is judged, and metrics that are made up."""
+
+    accuracy: float = 0.5
+    nll: float = 1.0
+    judged: list = dataclasses.field(default_factory=list)
+
+    def valid_batch(self):
+        return self.batch
+
+    def metrics(self, outputs, targets):
+        self.judged.append(outputs)
+        return {"accuracy": self.accuracy, "nll": self.nll}
+
+    def mean(self, figures, count):
+        return figures
+
+
+def dropping(**options):
+    """Return `neas` on a space with normalisation, dropout and paths to drop, in training mode, and a batch of it."""
+    space = registry.load("spaces", "neas")((3, 16, 16), 10, dropout=0.5)
+    strategy = NEAS(**options)
+    strategy.setup(problem(space))
+    strategy.modules(strategy.problem, 0)
+    strategy._net.train()
+    draw = torch.Generator().manual_seed(1)
+    return strategy, Batch(torch.randn(8, 3, 16, 16, generator=draw) * 3 + 1, torch.arange(8))
+
+
+def test_measuring_moves_no_statistics_and_drops_nothing():
+    strategy, images = dropping()
+    net, context = strategy._net, Measuring(None, images)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    architecture = strategy.space.sample(generator(0, "test"))
+    for _ in range(2):
+        strategy._measure(context, architecture, strategy._ensemble.read(architecture))
+    strategy._diversities(context)
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    first, second = context.judged
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    assert not torch.equal(net(images.images, architecture)[0], net(images.images, architecture)[0])  # it would drop
+
+
+def test_what_an_ensemble_is_measured_by_is_more_for_the_better_one():
+    better, worse = {"accuracy": 0.75, "nll": 0.5}, {"accuracy": 0.25, "nll": 2.0}
+    for potential in ("accuracy", "nll"):
+        strategy, images = dropping(potential=potential)
+        observed = []
+        strategy._scores.observe = lambda operators, value, seen=observed: seen.append(value)
+        architecture = strategy.space.sample(generator(0, "test"))
+        for metrics in (better, worse):
+            context = Measuring(None, images, **metrics)
+            strategy._measure(context, architecture, strategy._ensemble.read(architecture))
+        assert observed == {"accuracy": [0.75, 0.25], "nll": [-0.5, -2.0]}[potential]
+
+
 def test_what_the_limits_need_does_not_die():
     smallest = SPACE.smallest()
     limited = problem(constraints=(Constraint("macs", SPACE.macs(smallest)),))
     for seed in range(3):
         strategy, training = trial(shrinking="random").training(limited, seed)
         training.run(Silent(), lambda kind, state: None)
-        assert SPACE.macs(strategy.problem.sample(generator(0, "test"))) <= SPACE.macs(smallest)
+        assert strategy.space.contains(smallest)
+        assert strategy.alive.sum(axis=1).tolist() == [2, 2, 2]  # something else died in its place
         proposals = strategy.ask(4, generator(0, "test"))
         assert proposals
         assert all(SPACE.macs(each.architecture) <= SPACE.macs(smallest) for each in proposals)
@@ -280,16 +338,26 @@ def test_the_paper_preset_is_known():
     )
 
 
-def test_the_state_of_phases_is_in_the_checkpoint():
-    strategy, training = trial(steps=12).training()
-    training.run(Silent(), lambda kind, state: None)
-    state = trial().through_disk(training.state())
-    again, resumed = trial(steps=12).training()
-    resumed.load_state(state)
-    assert np.array_equal(again.alive, strategy.alive)
-    assert json.dumps(again.space.allowed) == json.dumps(strategy.space.allowed)
-    assert isinstance(training, SharedTraining)
-    assert pretended
+def test_operators_that_died_and_their_scores_survive_a_resume_and_the_next_deaths_are_the_same():
+    def make():
+        return trial(steps=20, warmup=0.4, final=0.4).training()
+
+    whole, training = make()
+    states = []
+    training.run(Silent(), lambda kind, state: states.append(trial().through_disk(state)))
+    halfway, end = states[0], training.modules["scores"].state_dict()
+    again, resumed = make()
+    resumed.load_state(halfway)
+    assert again.alive.all()  # nothing has died at the end of the warm-up
+    assert resumed.modules["scores"].counts.sum() > 0
+    resumed.run(Silent(), lambda kind, state: None)
+    assert whole.alive.sum(axis=1).tolist() == [2, 2, 2]
+    for name, value in resumed.modules["scores"].state_dict().items():
+        assert torch.equal(value, end[name]), name
+    loaded, finished = make()
+    finished.load_state(trial().through_disk(training.state()))
+    assert np.array_equal(loaded.alive, whole.alive)
+    assert loaded.space.allowed == whole.space.allowed
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from nasforge.hardware.cost import WalkCost
 from nasforge.rng import generator
 from nasforge.run.progress import Listener
 from nasforge.strategy import Problem
+from nasforge.strategy.architecture_generator import decoded
 from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.trial import Trial
 
@@ -68,6 +69,30 @@ def test_the_generator_learns_costs_in_every_uniform_step_and_the_task_in_some()
     _, _, rows = trained(20, uniform=0.5, generator_every=3, task_every=5, theta_bins=1, recipe="single")
     assert [step for step, row in enumerate(rows) if "cost_error" in row] == [*range(10), 10, 13, 16, 19]
     assert [step for step, row in enumerate(rows) if "task_loss" in row] == [0, 5, 10]
+
+
+@pytest.mark.parametrize("uniform", [0.3, 0.36])
+@pytest.mark.parametrize("steps", [25, 50])
+def test_the_task_is_seen_in_every_nth_update_of_the_generator_wherever_the_uniform_part_ends(steps, uniform):
+    options = {"generator_every": 2, "task_every": 4, "recipe": "single", "estimator": "none"}
+    _, training, rows = trained(steps, uniform=uniform, **options)
+    begun = round(steps * uniform)
+    turns = [step for step, row in enumerate(rows) if "cost_error" in row]
+    assert turns == [*range(begun), *range(begun, steps, 2)]
+    seen = [step for step, row in enumerate(rows) if "task_loss" in row]
+    assert seen == turns[::4]
+    assert max(seen) > begun
+    assert int(training.modules["generator"].updates) == len(turns)
+
+
+def test_the_count_of_updates_is_part_of_the_generator_s_state():
+    _, training = make(task_every=3)
+    net = training.modules["generator"]
+    assert [net.count_update(3) for _ in range(5)] == [True, False, False, True, False]
+    _, other = make(task_every=3)
+    other.modules["generator"].load_state_dict(net.state_dict())
+    assert [other.modules["generator"].count_update(3) for _ in range(3)] == [False, True, False]
+    assert not any(net.count_update(0) for _ in range(4))
 
 
 def test_bins_are_uniform_first_and_then_drawn_from_b():
@@ -159,6 +184,21 @@ def test_a_target_that_the_generator_misses_is_drawn_from_the_table_and_only_whe
         assert reached == ({0} if fallback else {7})
 
 
+def test_in_bin_is_of_the_generator_s_own_draws_and_the_rest_is_the_share_of_fallbacks():
+    counted = {}
+    for fallback in (True, False):
+        strategy, training = make(bins=3, tries=1, fallback=fallback, recipe="single")
+        drawn = strategy._within.sample
+        calls = []
+        strategy._within.sample = lambda *given, drawn=drawn, calls=calls: calls.append(given) or drawn(*given)
+        found = [strategy._train_weights(_context(strategy, training, seed)) for seed in range(20)]
+        counted[fallback] = [row["in_bin"] for row in found]
+        assert sum(row["fallback_share"] for row in found) == len(calls)
+        assert bool(calls) == fallback
+    assert counted[True] == counted[False]
+    assert 0 < np.mean(counted[True]) < 1
+
+
 def test_the_generator_s_gradient_has_the_task_s_loss_in_it():
     gradients = []
     for task_every in (1, 0):
@@ -206,23 +246,94 @@ def test_theta_follows_its_estimator_and_its_sign_and_nothing_else_moves(estimat
     assert torch.allclose(twin._distribution.theta.detach(), -moved, atol=1e-6)
 
 
+def test_quick_look_ahead_moves_theta_although_its_gradients_are_small():
+    strategy, training = make(estimator="look_ahead", bins=4, recipe="single")
+    theta, optimiser = strategy._distribution.theta, training.optimisers["theta"]
+    for _ in range(60):  # gradients as small as they are measured, always the same way
+        theta.grad = torch.tensor([-2e-3, 2e-3, 0.0, 0.0])
+        optimiser.step()
+    chances = strategy._distribution().detach()
+    assert chances[0] > 0.5 > 0.25 > chances[1]
+    bound = 1.0 / strategy._set.theta_decay
+    assert theta.detach().abs().max() <= bound + 1e-3
+    for _ in range(200):  # what is over is forgotten
+        theta.grad = torch.zeros(4)
+        optimiser.step()
+    assert strategy._distribution().detach().tolist() == pytest.approx([0.25] * 4, abs=0.05)
+
+
+def test_a_lasting_reward_leads_to_a_theta_of_reward_over_decay():
+    strategy, training = make(bins=2)
+    theta = strategy._distribution.theta
+    for _ in range(200):
+        theta.grad = -torch.tensor([0.3, -0.3])
+        training.optimisers["theta"].step()
+    assert theta.tolist() == pytest.approx([0.3 / strategy._set.theta_decay, -0.3 / strategy._set.theta_decay])
+
+
 # Selection
 
 
-def test_what_is_derived_is_near_the_limit_and_within_it():
-    costs = np.asarray(sorted(SPACE.macs(a) for a in SPACE.enumerate()))
-    bound = float(np.quantile(costs, 0.6))
-    strategy, _, _ = trained(40, constraints=(Constraint("macs", bound),), recipe="single", estimator="none")
+@pytest.mark.parametrize("sampler", ["bins", "table", "layers"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_without_a_generator_what_is_derived_is_drawn_at_and_below_the_limit(sampler, share):
+    bound = float(np.quantile(sorted(SPACE.macs(a) for a in SPACE.enumerate()), share))
+    strategy = set_up(constraints=(Constraint("macs", bound),), sampler=sampler, estimator="none", bins=8)
+    strategy.modules(strategy.problem, 0)
+    found = [SPACE.macs(a) for a in strategy.derive()]
+    assert len(found) == strategy.finalists
+    assert found == sorted(found, reverse=True)
+    assert all(bound - 1.5 * strategy._bins.width <= cost <= bound for cost in found)
+    with torch.no_grad():  # whatever the generator says
+        strategy._generator.bias.fill_(-100.0)
+    assert [SPACE.macs(a) for a in strategy.derive()] == found
+
+
+def test_a_lowest_bin_that_a_second_limit_empties_leaves_what_the_problem_can_sample():
+    macs, params = (min(SPACE.cost(m)(a) for a in SPACE.enumerate()) for m in ("macs", "params"))
+    strategy = set_up(constraints=(Constraint("macs", macs), Constraint("params", params)), sampler="bins")
+    strategy.modules(strategy.problem, 0)
+    assert {SPACE.macs(a) for a in strategy.derive()} == {macs}
+
+
+@pytest.fixture(scope="module")
+def learned():
+    limit = Constraint("macs", float(np.quantile(sorted(SPACE.macs(a) for a in SPACE.enumerate()), 0.9)))
+    options = {"recipe": "single", "estimator": "none", "task_every": 0, "generator_every": 1}
+    strategy, _, _ = trained(120, constraints=(limit,), **options)
+    return strategy, limit.bound
+
+
+def generated_cost(strategy, bound):
+    drawn = decoded(strategy._generator, [strategy._aim(bound)] * 100, np.random.default_rng(0))
+    return float(np.mean([SPACE.macs(a) for a in drawn]))
+
+
+def test_what_is_derived_is_near_the_limit_and_within_it(learned):
+    strategy, bound = learned
     found = strategy.derive()
     assert 1 <= len(found) <= strategy.finalists
     assert all(SPACE.macs(a) <= bound for a in found)
-    assert SPACE.macs(found[0]) == max(SPACE.macs(a) for a in found)
+    assert SPACE.macs(found[0]) == max(SPACE.macs(a) for a in found) >= 0.9 * bound
     assert found == strategy.derive()
 
 
-def test_without_a_limit_the_greatest_cost_is_decoded():
-    strategy, _, _ = trained(60, recipe="single", estimator="none", task_every=0)
-    assert SPACE.macs(strategy.derive()[0]) > 0.7 * SPACE.macs(SPACE.largest())
+def test_a_trained_generator_draws_about_the_target_and_an_untrained_one_does_not(learned):
+    strategy, bound = learned
+    assert generated_cost(strategy, bound) == pytest.approx(bound, rel=0.2)
+    untrained = set_up(constraints=strategy.problem.constraints)
+    untrained.modules(untrained.problem, 1)
+    assert generated_cost(untrained, bound) < 0.6 * bound
+
+
+def test_without_a_limit_the_greatest_cost_is_decoded_once_it_is_learned(learned):
+    strategy, _ = learned
+    largest = SPACE.macs(SPACE.largest())
+    free = set_up()
+    free.modules(free.problem, 1)
+    assert SPACE.macs(free.derive()[0]) < 0.8 * largest
+    free._generator.load_state_dict(strategy._generator.state_dict())
+    assert SPACE.macs(free.derive()[0]) >= 0.9 * largest
 
 
 def test_limits_of_another_metric_and_beyond_the_range_are_kept():
@@ -280,11 +391,36 @@ def test_the_paper_s_preset_runs_on_a_small_space():
         ({"sampler": "tables"}, "Did you mean 'table'"),
         ({"recipe": "double"}, "recipe of shiftnas"),
         ({"preset": "papers"}, "Did you mean 'paper'"),
+        ({"temperature": 0.0}, "a temperature above 0"),
+        ({"temperature": float("nan")}, "a temperature above 0"),
+        ({"memory": 1.0}, "0 <= memory < 1"),
+        ({"memory": -0.1}, "0 <= memory < 1"),
+        ({"lam": -1.0}, "lam=-1, bonus=0.02 and theta_decay=0.5; expected finite numbers of at least 0"),
+        ({"lam": float("nan")}, "lam=nan"),
+        ({"task_images": -1}, "task_images=-1"),
+        ({"theta_bins": -1}, "theta_bins=-1"),
+        ({"task_every": -1}, "task_every=-1"),
+        ({"sampler": "layers", "estimator": "reward"}, "theta would change nothing"),
+        ({"preset": "paper", "sampler": "table"}, "which only sampler=generator trains"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         shiftnas.ShiftNAS(**options)
+
+
+def test_layers_learn_no_theta_and_a_table_may_look_ahead_by_bins():
+    _, training, rows = trained(20, sampler="layers", recipe="single", theta_every=2)
+    assert not any("theta_passes" in row for row in rows)
+    assert set(training.optimisers) == {"weights"}
+    assert shiftnas.ShiftNAS(preset="paper", sampler="layers")._set.estimator == "none"
+    assert shiftnas.ShiftNAS(preset="paper", sampler="table", theta_path="bins")._set.estimator == "look_ahead"
+
+
+def test_more_bins_at_a_time_than_there_are_is_refused():
+    with pytest.raises(UsageError, match="theta_bins=5 for 4 bins of macs"):
+        set_up(bins=4, theta_bins=5)
+    assert set_up(bins=4, theta_bins=4)._bins.number == 4
 
 
 def test_empty_bins_are_refused_and_the_default_has_none():

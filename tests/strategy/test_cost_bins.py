@@ -94,17 +94,37 @@ def test_what_is_drawn_for_a_bin_is_in_it_and_in_the_space(space, seed):
         assert abs(int(bins.index(cost(other))) - number) <= 1
 
 
-def test_draws_within_a_bin_are_uniform_over_its_architectures():
-    cost = COST
-    found = coverage(SPACE, cost, np.random.default_rng(0))
-    bins = make_bins(SPACE, cost, found, 2)
-    sampler = BinSampler(SPACE, cost, bins, found)
-    number = 1
-    inside = [a for a in SPACE.enumerate() if int(bins.index(cost(a))) == number]
-    assert len(inside) < 200
-    rng = np.random.default_rng(3)
-    drawn = {sampler.sample(number, rng) for _ in range(20 * len(inside))}
-    assert len(drawn) > 0.95 * len(inside)
+def drawn_shares(sampler, number, inside, count=6000):
+    rng, place = np.random.default_rng(3), {a: n for n, a in enumerate(inside)}
+    drawn = [place[sampler.sample(number, rng)] for _ in range(count)]
+    return np.bincount(drawn, minlength=len(inside)) / count
+
+
+def test_draws_within_a_common_bin_follow_the_space_s_own_law():
+    found = coverage(SPACE, COST, np.random.default_rng(0))
+    bins = make_bins(SPACE, COST, found, 2)
+    sampler = BinSampler(SPACE, COST, bins, found)
+    inside = [a for a in SPACE.enumerate() if int(bins.index(COST(a))) == 1]
+    chances = [np.prod([1 / SPACE.sizes[c] for c, d in enumerate(a.decisions) if d >= 0]) for a in inside]
+    law = np.asarray(chances) / sum(chances)
+    assert law.max() > 5 * law.min()  # so far from uniform that a test can tell
+    shares = drawn_shares(sampler, 1, inside)
+    misses = ((shares - law) ** 2 / law).sum() * 6000  # Pearson's, with len(inside) - 1 degrees of freedom
+    degrees = len(inside) - 1
+    assert misses < degrees + 5 * (2 * degrees) ** 0.5
+    uniform = 6000 * ((shares - 1 / len(inside)) ** 2).sum() * len(inside)
+    assert uniform > degrees + 20 * (2 * degrees) ** 0.5
+
+
+def test_draws_within_a_rare_bin_of_a_small_space_are_uniform():
+    found = coverage(SPACE, COST, np.random.default_rng(0))
+    bins = make_bins(SPACE, COST, found, 10)
+    sampler = BinSampler(SPACE, COST, bins, found)
+    every = [[a for a in SPACE.enumerate() if int(bins.index(COST(a))) == number] for number in range(10)]
+    number = next(n for n in range(10) if sampler._common[n] <= 0.02 and len(every[n]) > 2)
+    inside = every[number]
+    shares = drawn_shares(sampler, number, inside, 3000)
+    assert 3000 * ((shares - 1 / len(inside)) ** 2).sum() * len(inside) < len(inside) + 5 * (2 * len(inside)) ** 0.5
 
 
 def test_restriction_is_kept():
