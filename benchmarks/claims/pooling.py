@@ -5,14 +5,14 @@
 
 The truth is `benchmarks/truth/pooling_fractals.json`: space `pooling`, preset small, fractals of 50 classes, 350 steps
 of 64 images at a learning rate of .3. (At .1 a quarter of the networks are late in one of two seeds after 350 steps,
-so that seeds differ more than networks do; after 700 steps all that were tried are at 98 %.) Each arm is `pooling_mixture` for the same number
-of steps in total, whatever its number of models; each step costs one training pass and one held-out pass in all of
-them, and the report refuses arms that cost more than 5 % more than others. `M=1 longer` alone is no equal: it has
-four times the steps, as many as four models would get that are each trained as long as the one. M=4 comes with two
-controls: without balancing, and with a random fixed assignment of a quarter of the architectures to each model, which
-shares as little, and learns nothing of who is good at what. Ratings are accuracies on valid with the weights of the
-responsible model, recalibrated on train images; the truth is accuracy on test, of networks trained alone. The learning
-rate was set with a seed that is not used, and is the same in all arms.
+so that seeds differ more than networks do; after 700 steps all that were tried are at 98 %.) Each arm is
+`pooling_mixture` for the same number of steps in total, whatever its number of models; each step costs one training
+pass and one held-out pass in all of them, and the report refuses arms that cost more than 5 % more than others. `M=1
+longer` alone is no equal: it has four times the steps, as many as four models would get that are each trained as long
+as the one. M=4 comes with two controls: without balancing, and with a random fixed assignment of a quarter of the
+architectures to each model, which shares as little, and learns nothing of who is good at what. Ratings are accuracies
+on valid with the weights of the responsible model, recalibrated on train images; the truth is accuracy on test, of
+networks trained alone. The learning rate was set with a seed that is not used, and is the same in all arms.
 """
 
 from __future__ import annotations

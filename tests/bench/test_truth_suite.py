@@ -96,6 +96,12 @@ def test_no_metric_of_test_is_heard_beside_a_second_objective(objective: str, fi
     assert all(objective in each.metrics and not TEST & set(each.metrics) for each in heard)
 
 
+def test_accuracy_is_maximised_beside_nll_too(file: str) -> None:
+    suite = of_file.truth_file(file, "nll_valid")
+    assert suite.goal("accuracy_valid").objective.direction == "maximize"
+    assert suite.goal("macs").objective.direction == "minimize"
+
+
 def test_nll_of_test_is_no_objective(file: str) -> None:
     with pytest.raises(UsageError, match="nll_valid"):
         Contest.of(of_file.truth_file(file), ("accuracy", "nll"))

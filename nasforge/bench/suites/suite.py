@@ -137,7 +137,7 @@ class Suite:
             advice = " Name a device, such as device=1080ti_1, for the latency." if metric == LATENCY else ""
             known = unknown_name_sentence(f"objective of suite '{self.name}'", name, self.objectives)
             raise UsageError(f"{known}{advice}")
-        objective = Objective(metric, "minimize")
+        objective = Objective(metric, "maximize" if metric.startswith(ACCURACY) else "minimize")
         if metric in self.measured:
             found = {each: value for each, value in self.measured[metric].items() if math.isfinite(value)}
             return Goal(objective, metric, found)
