@@ -3,10 +3,15 @@
     python benchmarks/shared_steps.py [--quick] [--strategies bignas,shiftnas]
 
 Batch 64, 32 pixels, one thread. Each step is run once to note which passes it makes (images, architecture, boundaries,
-with gradient or without), then timed; right after it the bare passes are timed: the same forward passes by the same
-supernet, a backward pass through each that had a gradient, and one step of each optimiser that was stepped. The median
-of the ratios of such pairs; beside it bare passes over the same bare passes (A/A). Drawing architectures, making
-batches, losses, distillation, controllers, EMA twins and projector heads are what a step does besides.
+with gradient or without; masked ones among them), then timed; right after it the bare passes are timed: the same
+forward passes by the same supernet, a backward pass through each that had a gradient, and one step of each optimiser
+that was stepped. The median of the ratios of such pairs; beside it bare passes over the same bare passes (A/A).
+Drawing architectures, making batches, losses, distillation, controllers, EMA twins and projector heads are what a step
+does besides.
+
+Steps of `shiftnas` are of four kinds, all in the part in which theta is learned, timed apart: one that trains weights
+alone, one in which the generator learns costs too, one in which it also sees the task's loss, and one in which theta is
+moved (by `reward`, a pass for each bin; it is the generator's turn as well). Of other strategies it is the first phase.
 
 In the JSON file: what K paths of `neas` compute against one trunk and K branches, and the bytes they keep for backward.
 """
@@ -18,6 +23,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,6 +38,7 @@ from nasforge.run.options import make_strategy
 from nasforge.run.pace import Pace
 from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Problem, WeightSharing
+from nasforge.strategy.generator_learning import fixed_weights
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.training.processor import prepare_processor
@@ -45,18 +52,49 @@ PAIRS = {
     "pooling_mixture": ("pooling", {"preset": "small"}),
 }
 GOAL = 1.10
+SHIFT = 1
 Call = tuple[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any], bool]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of step: its phase, its number in it, and after how many updates of the generator; None: as it comes."""
+
+    label: str = ""
+    phase: int = 0
+    phase_step: int | None = None
+    updates: int | None = None
+
+    def prepare(self, training: SharedTraining) -> None:
+        """Make the next step one of this kind."""
+        if self.phase_step is not None:
+            training.phase_step = self.phase_step
+        if self.updates is not None:
+            training.modules["generator"].updates.fill_(self.updates)
+
+
+KINDS = {
+    "shiftnas": (
+        Kind("weights", SHIFT, 1),
+        Kind("and generator", SHIFT, 2, 1),
+        Kind("and its task", SHIFT, 2, 0),
+        Kind("generator and theta", SHIFT, 50, 1),
+    )
+}
 
 
 @contextmanager
 def noting(calls: list[Call]) -> Iterator[None]:
     """Note every pass through a supernet while open."""
-    kept = {name: getattr(Supernet, name) for name in ("forward", "run", "with_boundary")}
+    kept = {name: getattr(Supernet, name) for name in ("forward", "run", "with_boundary", "run_masked")}
 
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Supernet, x: Any, *rest: Any, **named: Any) -> Any:
-            calls.append((method, self, (_detached(x), *rest), named, torch.is_grad_enabled()))
-            return method(self, x, *rest, **named)
+            arguments = tuple(_detached(each) for each in (x, *rest))
+            kept_named = {name: _detached(each) for name, each in named.items()}
+            outputs = method(self, x, *rest, **named)
+            calls.append((method, self, arguments, kept_named, torch.is_grad_enabled()))  # not those that were refused
+            return outputs
 
         return call
 
@@ -70,6 +108,8 @@ def noting(calls: list[Call]) -> Iterator[None]:
 
 
 def _detached(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _detached(each) for name, each in x.items()}
     return x.detach() if isinstance(x, torch.Tensor) else x
 
 
@@ -85,13 +125,24 @@ def scalar(outputs: Any) -> torch.Tensor:
 def bare(calls: list[Call], optimisers: list[torch.optim.Optimizer]) -> None:
     """Make the noted passes, and step."""
     for method, net, arguments, named, with_gradient in calls:
-        with torch.set_grad_enabled(with_gradient), net.recording():
-            value = scalar(method(net, *arguments, **named))
+        with torch.set_grad_enabled(with_gradient):
+            if method.__name__ == "run_masked":
+                value = masked(net, *arguments, **named)
+            else:
+                with net.recording():
+                    value = scalar(method(net, *arguments, **named))
         if with_gradient:
             value.backward()
     for optimiser in optimisers:
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+
+
+def masked(net: Supernet, x: Any, architectures: Any, shares: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Make a masked pass whose gradient goes to the shares, the weights being constants."""
+    leaves = {name: share.clone().requires_grad_() for name, share in shares.items()}
+    with fixed_weights(net):
+        return scalar(net.run_masked(x, architectures, leaves))
 
 
 def training_of(name: str, space: Any, source: Any, steps: int) -> SharedTraining:
@@ -113,17 +164,18 @@ def timed(action: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def measure(name: str, source: Any, pairs: int) -> tuple[list[Any], dict[str, Any]]:
-    """Return the table's row of a strategy, and what it is the median of."""
+def measure(name: str, kind: Kind, source: Any, pairs: int) -> tuple[list[Any], dict[str, Any]]:
+    """Return the table's row of a kind of step of a strategy, and what it is the median of."""
     space_name, options = PAIRS[name]
     space = registry.load("spaces", space_name)(input_shape=source.input_shape, classes=len(source.classes), **options)
     training = training_of(name, space, source, 10_000)
-    phase = training.phases[0]
+    phase = training.phases[kind.phase]
     training._strategy.start_phase(phase, training.modules)
     for module in training.modules.values():
         module.train()
-    ratios, same, passes = [], [], []
+    ratios, same, passes, seconds = [], [], [], []
     for number in range(pairs + 2):
+        kind.prepare(training)
         calls: list[Call] = []
         with noting(calls):
             whole = timed(lambda: training._one_step(phase, 0.5))
@@ -136,18 +188,19 @@ def measure(name: str, source: Any, pairs: int) -> tuple[list[Any], dict[str, An
             ratios.append(whole / (0.5 * (first + again)))
             same.append(first / again)
             passes.append(len(calls))
+            seconds.append(whole)
     ratio = statistics.median(ratios)
-    met = "yes" if ratio <= GOAL else "no"
     row = [
-        name,
+        f"{name}: {kind.label}" if kind.label else name,
         space_name,
         statistics.median(passes),
+        round(1000 * statistics.median(seconds)),
         round(ratio, 3),
         f"{min(ratios):.3f}-{max(ratios):.3f}",
         round(statistics.median(same), 3),
-        met,
+        "yes" if ratio <= GOAL else "no",
     ]
-    return row, {"strategy": name, "ratios": ratios, "a_a": same}
+    return row, {"strategy": name, "kind": kind.label, "ratios": ratios, "a_a": same, "seconds": seconds}
 
 
 def saved_bytes(action: Callable[[], Any], parameters: set[int]) -> int:
@@ -216,12 +269,13 @@ def main() -> None:
     source = registry.load("datasets", "fractals")(limit=600)
     rows, details = [], []
     for name in options.strategies.split(","):
-        row, detail = measure(name, source, pairs)
-        rows.append(row)
-        details.append(detail)
+        for kind in KINDS.get(name, (Kind(),)):
+            row, detail = measure(name, kind, source, pairs)
+            rows.append(row)
+            details.append(detail)
     record(
         "shared_steps_quick" if options.quick else "shared_steps",
-        ("strategy", "space", "passes", "step / bare passes", "range", "A/A", f"<= {GOAL}"),
+        ("strategy", "space", "passes", "ms", "step / bare passes", "range", "A/A", f"<= {GOAL}"),
         rows,
         {"pairs": pairs, "batch": 64, "all": details, "K paths of neas": one_trunk(source, min(pairs, 8))},
     )

@@ -14,7 +14,7 @@ weights learn from train images and what decides from valid ones, the generator'
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal, final
 
@@ -279,7 +279,7 @@ class ShiftNAS(WeightSharing):
             self._set.bonus,
             self.temperature,
         )
-        self._teacher = BinTeacher(self._net, self._distribution, self._child)
+        self._teacher = BinTeacher(self._net, self._distribution, self._children)
         return {"supernet": self._net, "generator": self._generator, "bins": self._distribution}
 
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -309,7 +309,7 @@ class ShiftNAS(WeightSharing):
 
     def _train_weights(self, context: Context) -> dict[str, float]:
         numbers = [self._bin(context) for _ in range(self.children if self.recipe == "sandwich" else 1)]
-        drawn = [self._drawn(number, context.rng) for number in numbers]
+        drawn = self._drawn(numbers, context.rng)
         children = [child for child, _ in drawn]
         rate = warmup_cosine(self._progress(context), 0.05)
         inside = {"in_bin": float(np.mean([hit for _, hit in drawn]))}
@@ -337,28 +337,34 @@ class ShiftNAS(WeightSharing):
             return int(context.rng.integers(self._bins.number))
         return self._distribution.draw(context.rng)
 
-    def _child(self, number: int, rng: np.random.Generator) -> Architecture:
-        """Return an architecture of a bin (for `layers`, of any)."""
-        return self._drawn(number, rng)[0]
+    def _children(self, numbers: Sequence[int], rng: np.random.Generator) -> list[Architecture]:
+        """Return an architecture of each bin (for `layers`, of any)."""
+        return [child for child, _ in self._drawn(numbers, rng)]
 
-    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Architecture, bool]:
-        """Return what to train for a bin, and whether what was drawn first, before any fallback, lies in it."""
+    def _drawn(self, numbers: Sequence[int], rng: np.random.Generator) -> list[tuple[Architecture, bool]]:
+        """Return what to train for each bin, and whether what was drawn first, before any fallback, lies in it."""
         if self.sampler == "layers":
-            drawn = self.problem.space.sample(rng)
+            drawn = [self.problem.space.sample(rng) for _ in numbers]
         elif self.sampler == "generator":
-            drawn = self._generated(number, rng)
+            drawn = self._generated(numbers, rng)
         else:
-            drawn = (self._table if self.sampler == "table" else self._within).sample(number, rng)
-        hit = int(self._bins.index(self._cost(drawn))) == number
-        if self.sampler == "generator" and self._set.fallback and not hit:
-            drawn = self._within.sample(number, rng)
-        return drawn, hit
+            sampler = self._table if self.sampler == "table" else self._within
+            drawn = [sampler.sample(number, rng) for number in numbers]
+        hits = [int(self._bins.index(self._cost(each))) == number for each, number in zip(drawn, numbers, strict=True)]
+        if self.sampler == "generator" and self._set.fallback:
+            found = zip(drawn, hits, numbers, strict=True)
+            drawn = [each if hit else self._within.sample(number, rng) for each, hit, number in found]
+        return list(zip(drawn, hits, strict=True))
 
-    def _generated(self, number: int, rng: np.random.Generator) -> Architecture:
-        """Return what AG makes of a target within the bin: the nearest of a few."""
-        target = float(self._bins.centres[number]) + self._bins.width * (rng.random() - 0.5)
-        drawn = decoded(self._generator, [self._aim(target)] * self._set.tries, rng)
-        return min(drawn, key=lambda each: abs(self._cost(each) - target))
+    def _generated(self, numbers: Sequence[int], rng: np.random.Generator) -> list[Architecture]:
+        """Return what AG makes of a target within each bin: the nearest of a few, all drawn in one batch."""
+        tries, bins = self._set.tries, self._bins
+        targets = bins.centres[list(numbers)] + bins.width * (rng.random(len(numbers)) - 0.5)
+        aims = [self._aim(float(target)) for target in np.repeat(targets, tries)]
+        drawn = decoded(self._generator, aims, rng)
+        costs = self._cost.batch(self.problem.space.integers(drawn)).reshape(-1, tries)
+        best = np.abs(costs - targets[:, None]).argmin(1) + tries * np.arange(len(numbers))
+        return [drawn[int(place)] for place in best]
 
     def _aim(self, target: float) -> float:
         return (target - self._bins.least) / (self._bins.most - self._bins.least)

@@ -333,7 +333,7 @@ def shifted(
     for sign in (1, -1):
         given = next(fresh)  # the same batches and draws for either sign, and for the control
         distribution = BinDistribution(STARVING, ShiftNAS.floor, ShiftNAS.memory)
-        teacher = BinTeacher(net, distribution, sampler.sample)
+        teacher = BinTeacher(net, distribution, lambda numbers, rng: [sampler.sample(n, rng) for n in numbers])
         optimiser = theta_optimiser(replace(PRESETS["quick"], estimator=estimator), distribution)
         for number in range(updates):
             context = given.context(1_000_000 + number, 0.0)

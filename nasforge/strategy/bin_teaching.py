@@ -21,7 +21,7 @@ from nasforge.strategy.bin_distribution import BinDistribution, gradient_size
 from nasforge.strategy.look_ahead import look_ahead_gradient
 from nasforge.strategy.weight_sharing import Batch, Context
 
-Draw = Callable[[int, np.random.Generator], Architecture]
+Draw = Callable[[Sequence[int], np.random.Generator], list[Architecture]]
 ThroughCost = Callable[[Batch, int, int], Tensor]
 
 
@@ -32,7 +32,7 @@ class BinTeacher:
     Args:
         supernet: the shared weights.
         distribution: B.
-        draw: an architecture of a bin.
+        draw: an architecture of each of some bins.
     """
 
     def __init__(self, supernet: Supernet, distribution: BinDistribution, draw: Draw) -> None:
@@ -44,10 +44,10 @@ class BinTeacher:
 
         On several workers it is the mean of the sizes that each finds on its part, so all learn the same reward.
         """
-        for number in numbers:
+        for number, child in zip(numbers, self._draw(numbers, context.rng), strict=True):
             images, targets = context.valid_batch()
             with frozen_statistics(self._net), without_dropout(self._net), self._net.recording() as views:
-                outputs = self._net(images, self._draw(number, context.rng))
+                outputs = self._net(images, child)
                 context.backward(context.loss(outputs, targets))
             leaves = [leaf.grad for _, _, leaf in views.used.values() if leaf.grad is not None]
             whole = [parameter.grad for parameter in self._net.parameters() if parameter.grad is not None]
@@ -72,8 +72,8 @@ class BinTeacher:
                 an architecture of each bin.
         """
         batch, rng = context.train_batch(), context.rng
-        children = [self._draw(number, rng) for number in numbers]
-        every = [self._draw(number, rng) for number in range(len(self._bins.theta))] if through is None else []
+        children = self._draw(numbers, rng)
+        every = self._draw(range(len(self._bins.theta)), rng) if through is None else []
         valid, seed = context.valid_batch(), int(rng.integers(2**31))
 
         def train() -> Tensor:

@@ -164,7 +164,7 @@ def test_a_sandwich_is_the_biggest_the_drawn_ones_and_the_smallest_and_single_is
 def test_the_drawn_ones_spread_over_the_bins_whatever_draws_them(sampler):
     strategy, _ = make(sampler=sampler, bins=4)
     rng = np.random.default_rng(0)
-    drawn = [(number, strategy._child(number, rng)) for number in range(4) for _ in range(25)]
+    drawn = [pair for _ in range(25) for pair in zip(range(4), strategy._children(range(4), rng), strict=True)]
     assert all(SPACE.contains(child) for _, child in drawn)
     off = [abs(int(strategy._bins.index(strategy._cost(child))) - number) for number, child in drawn]
     assert max(off) <= (1 if sampler != "generator" else 2)
@@ -180,7 +180,7 @@ def test_a_target_that_the_generator_misses_is_drawn_from_the_table_and_only_whe
                 strategy._generator.bias[own] = -100.0
                 strategy._generator.bias[own.start + best] = 100.0
         rng = np.random.default_rng(0)
-        reached = {int(strategy._bins.index(strategy._cost(strategy._child(0, rng)))) for _ in range(10)}
+        reached = {int(strategy._bins.index(strategy._cost(strategy._children([0], rng)[0]))) for _ in range(10)}
         assert reached == ({0} if fallback else {7})
 
 

@@ -62,14 +62,14 @@ def trained(starved: int) -> Supernet:
     for _ in range(150):
         images, targets = now.train_batch()
         optimiser.zero_grad()
-        now.loss(net(images, draw(int(rng.choice(options)), rng)), targets).backward()
+        now.loss(net(images, draw([int(rng.choice(options))], rng)[0]), targets).backward()
         optimiser.step()
     optimiser.zero_grad()
     return net
 
 
-def draw(number, rng):
-    return separate_space().from_decisions([number])
+def draw(numbers, rng):
+    return [separate_space().from_decisions([number]) for number in numbers]
 
 
 @pytest.mark.parametrize("starved", range(BINS))
