@@ -18,7 +18,10 @@ from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.strategies import run
 from nasforge.testing.trial import Trial
 
-pytestmark = pytest.mark.plugins
+pytestmark = [
+    pytest.mark.plugins,
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # strategies say what trainings as short as these leave open
+]
 METRICS = ("params", "macs")
 PAIRS = [
     (name, space)
