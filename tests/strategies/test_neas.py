@@ -365,7 +365,7 @@ class TestOfThreePaths(StrategySuite):
     """The public suite on three paths of four layers."""
 
     name = "neas"
-    options = {"population": 6, "shrinking": "both"}
+    options = {"population": 6, "crossover": 3, "mutation": 3, "shrinking": "both"}
     limits = 2
     steps = 8
 
