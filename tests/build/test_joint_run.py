@@ -96,7 +96,9 @@ def test_each_gives_the_same_on_random_graphs(elastic_space, elastic_supernet, s
     x = batch(seed)[:, :, :6, :6].contiguous()
     run = JointRun(supernet, architectures)
     run.calibrate(x)
-    for place, outputs in run.outputs(x):
+    found = dict(run.outputs(x))
+    assert sorted(found) == list(range(len(architectures)))
+    for place, outputs in found.items():
         network = extract(supernet, architectures[place]).eval()
         recalibrate(network, [x])
         with torch.no_grad():
