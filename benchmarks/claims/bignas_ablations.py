@@ -160,7 +160,7 @@ def main() -> None:
     for seed in seeds:
         of_seed: dict[str, list[dict[str, float]]] = {}
         for arm in arms:
-            settings = {"seed": seed, "arm": arm, "steps": steps, "lr": given.lr, "version": 2}
+            settings = {"seed": seed, "arm": arm, "steps": steps, "lr": given.lr, "version": 3}
             of_seed |= part("bignas-ablation", settings, lambda seed=seed, arm=arm: trained(seed, arm, steps, given.lr))
         found.append(of_seed)
     rows, differences = table(found)

@@ -86,7 +86,7 @@ ESTIMATORS = ("reward", "look_ahead")
 UPDATES = 12
 TRIES = 8
 MOST_DRAWS = 20_000
-VERSION = 2
+VERSION = 3
 """Of what the parts compute; a change makes parts on disk invalid."""
 CONSTANTS = {
     "version": VERSION,
