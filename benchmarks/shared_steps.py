@@ -38,7 +38,7 @@ from nasforge.run.options import make_strategy
 from nasforge.run.pace import Pace
 from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Problem, WeightSharing
-from nasforge.strategy.generator_learning import fixed_weights
+from nasforge.strategy.bins.generator_learning import fixed_weights
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.training.processor import prepare_processor

@@ -29,12 +29,12 @@ from nasforge.errors import DivergedError, UsageError, unknown_name_sentence
 from nasforge.rng import generator, integer_seed
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
-from nasforge.strategy.block_choice import RatedBlock, best_combinations
-from nasforge.strategy.block_paths import BlockPaths, blocks_of
-from nasforge.strategy.block_rating import BlockRating, Side, centre_distance
-from nasforge.strategy.block_record import BlockRecord
-from nasforge.strategy.block_search import Mean, by_centre, by_own, evolve, traverse
-from nasforge.strategy.fair_paths import distinct_paths, fair_rows
+from nasforge.strategy.blocks.choice import RatedBlock, best_combinations
+from nasforge.strategy.blocks.paths import BlockPaths, blocks_of
+from nasforge.strategy.blocks.rating import BlockRating, Side, centre_distance
+from nasforge.strategy.blocks.record import BlockRecord
+from nasforge.strategy.blocks.search import Mean, by_centre, by_own, evolve, traverse
+from nasforge.strategy.paths.fair import distinct_paths, fair_rows
 from nasforge.strategy.preset import resolve
 from nasforge.training import RATING, EMATwin, TrainConfig, View, counted_as, make_lars
 from nasforge.training.bootstrap import COLLAPSED_BELOW, Lift, Projector, centre, distance, perceptron, spread

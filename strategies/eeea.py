@@ -21,11 +21,11 @@ from nasforge.goals import Objective, pareto_front
 from nasforge.hardware.cost import Cost
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
-from nasforge.strategy.early_exit import EarlyExit
-from nasforge.strategy.genes import exchange, genes, redraw
-from nasforge.strategy.member import Member, member_of
+from nasforge.strategy.evolution.early_exit import EarlyExit
+from nasforge.strategy.evolution.genes import exchange, genes, redraw
+from nasforge.strategy.evolution.member import Member, member_of
+from nasforge.strategy.evolution.selection import constrained_fronts, select
 from nasforge.strategy.preset import resolve
-from nasforge.strategy.selection import constrained_fronts, select
 
 POLICIES: Final = ("redraw", "score_zero", "allow")
 

@@ -18,7 +18,7 @@ import numpy as np
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
-from nasforge.strategy.selection import tournament
+from nasforge.strategy.evolution.selection import tournament
 
 
 @final

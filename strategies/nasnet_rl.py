@@ -21,10 +21,10 @@ import torch
 from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
-from nasforge.strategy.baseline import Baseline
-from nasforge.strategy.controller import HEADS, Controller
 from nasforge.strategy.preset import resolve
-from nasforge.strategy.reward import cost_aware_reward
+from nasforge.strategy.reinforcement.baseline import Baseline
+from nasforge.strategy.reinforcement.controller import HEADS, Controller
+from nasforge.strategy.reinforcement.reward import cost_aware_reward
 
 
 @final

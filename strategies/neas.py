@@ -27,9 +27,9 @@ from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.paths import shared_boundary
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
-from nasforge.strategy.ensemble import EnsembleSpace, Genes, root_of
-from nasforge.strategy.operator_scores import FEATURES, RULES, OperatorScores, diversities, rank_scores
-from nasforge.strategy.population import Moves, Population, Sizes
+from nasforge.strategy.ensembles.genes import EnsembleSpace, Genes, root_of
+from nasforge.strategy.ensembles.operator_scores import FEATURES, RULES, OperatorScores, diversities, rank_scores
+from nasforge.strategy.evolution.population import Moves, Population, Sizes
 from nasforge.strategy.preset import resolve
 from nasforge.training import TrainConfig, make_sgd
 from nasforge.training.schedule import warmup_cosine

@@ -16,9 +16,9 @@ import numpy as np
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
-from nasforge.strategy.member import Member, member_of
+from nasforge.strategy.evolution.member import Member, member_of
+from nasforge.strategy.evolution.selection import constrained_fronts, crowding_distance, select
 from nasforge.strategy.preset import resolve
-from nasforge.strategy.selection import constrained_fronts, crowding_distance, select
 
 
 @final

@@ -26,10 +26,10 @@ from nasforge.errors import IncompatibleError, UsageError
 from nasforge.layers import Mixture
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
-from nasforge.strategy.expected_cost import expected_cost
-from nasforge.strategy.most_probable import most_probable
-from nasforge.strategy.path_logits import PathLogits, zero_options
-from nasforge.strategy.path_training import (
+from nasforge.strategy.paths.expected_cost import expected_cost
+from nasforge.strategy.paths.logits import PathLogits, zero_options
+from nasforge.strategy.paths.most_probable import most_probable
+from nasforge.strategy.paths.training import (
     check_paths,
     is_architecture_turn,
     path_optimisers,

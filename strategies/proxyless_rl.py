@@ -20,10 +20,9 @@ from nasforge.build.modes import frozen_statistics
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
-from nasforge.strategy.baseline import Baseline
-from nasforge.strategy.most_probable import most_probable
-from nasforge.strategy.path_logits import PathLogits
-from nasforge.strategy.path_training import (
+from nasforge.strategy.paths.logits import PathLogits
+from nasforge.strategy.paths.most_probable import most_probable
+from nasforge.strategy.paths.training import (
     check_paths,
     is_architecture_turn,
     path_optimisers,
@@ -32,7 +31,8 @@ from nasforge.strategy.path_training import (
     weight_step,
 )
 from nasforge.strategy.preset import resolve
-from nasforge.strategy.reward import cost_aware_reward
+from nasforge.strategy.reinforcement.baseline import Baseline
+from nasforge.strategy.reinforcement.reward import cost_aware_reward
 
 
 @final

@@ -26,11 +26,11 @@ from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
 from nasforge.rng import generator
 from nasforge.space import Architecture
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
-from nasforge.strategy.architecture_generator import ArchitectureGenerator, additive_fit, decoded
-from nasforge.strategy.bin_distribution import BinDistribution
-from nasforge.strategy.bin_teaching import BinTeacher
-from nasforge.strategy.cost_bins import BinSampler, CategoricalSampler, coverage, make_bins
-from nasforge.strategy.generator_learning import GeneratorTeacher
+from nasforge.strategy.bins.cost_bins import BinSampler, CategoricalSampler, coverage, make_bins
+from nasforge.strategy.bins.distribution import BinDistribution
+from nasforge.strategy.bins.generator import ArchitectureGenerator, additive_fit, decoded
+from nasforge.strategy.bins.generator_learning import GeneratorTeacher
+from nasforge.strategy.bins.teaching import BinTeacher
 from nasforge.strategy.preset import resolve
 from nasforge.strategy.sandwich import sandwich_step
 from nasforge.training import TrainConfig

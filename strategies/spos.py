@@ -2,7 +2,7 @@
 
     train:  each step draws one architecture uniformly and trains its path alone
     search: evolution on the trained supernet, each architecture rated on valid after recalibration
-            (`nasforge.strategy.population`)
+            (`nasforge.strategy.evolution.population`)
     retrain the best from scratch
 
 No weight of the supernet is tied to what the search finds, so it is the baseline of all other samplings.
@@ -21,7 +21,7 @@ from nasforge.build import Supernet
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Evaluation, Problem, Proposal, WeightSharing
-from nasforge.strategy.population import Population, Sizes, uniform_moves
+from nasforge.strategy.evolution.population import Population, Sizes, uniform_moves
 from nasforge.strategy.preset import resolve
 from nasforge.training import TrainConfig
 from nasforge.training.path_sgd import PathSGD

@@ -21,8 +21,8 @@ from scipy.stats import rankdata
 from nasforge.errors import UsageError
 from nasforge.space import Architecture
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
-from nasforge.strategy.features import Features
-from nasforge.strategy.gaussian import Distances, Points, Posterior, Setting, fitted, likeliest
+from nasforge.strategy.prediction.features import Features
+from nasforge.strategy.prediction.gaussian import Distances, Points, Posterior, Setting, fitted, likeliest
 
 Rows = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float64]

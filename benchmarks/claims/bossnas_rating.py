@@ -45,8 +45,8 @@ from nasforge.errors import UsageError
 from nasforge.evaluate.shared import SharedEvaluator
 from nasforge.identity import fingerprint
 from nasforge.strategy import Problem
-from nasforge.strategy.block_rating import centre_distance
-from nasforge.strategy.block_record import BlockRecord
+from nasforge.strategy.blocks.rating import centre_distance
+from nasforge.strategy.blocks.record import BlockRecord
 from nasforge.tasks.classification import Classification
 from nasforge.training.meter import RATING, TRAINING, Counts, check_equal_cost, counted_as
 from nasforge.training.processor import prepare_processor

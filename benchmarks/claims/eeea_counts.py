@@ -24,7 +24,7 @@ from record import record
 from nasforge.build import Network
 from nasforge.rng import generator
 from nasforge.strategy import Problem
-from nasforge.strategy.early_exit import EarlyExit
+from nasforge.strategy.evolution.early_exit import EarlyExit
 
 PUBLISHED = {"eeea-ea": ("none", 2.925, 3.833), "eeea-a": ("3", 1.769, 2.729)}
 PUBLISHED |= {"eeea-b": ("4", None, 2.83), "eeea-c": ("5", 3.513, 4.239)}

@@ -49,10 +49,10 @@ from nasforge.run.shared_training import StepContext
 from nasforge.run.team import Alone
 from nasforge.space import Architecture, Input, SearchSpace, one_of
 from nasforge.strategy import Phase, Problem
-from nasforge.strategy.architecture_generator import ArchitectureGenerator, decoded
-from nasforge.strategy.bin_distribution import BinDistribution
-from nasforge.strategy.bin_teaching import BinTeacher
-from nasforge.strategy.cost_bins import BinSampler, coverage, make_bins
+from nasforge.strategy.bins.cost_bins import BinSampler, coverage, make_bins
+from nasforge.strategy.bins.distribution import BinDistribution
+from nasforge.strategy.bins.generator import ArchitectureGenerator, decoded
+from nasforge.strategy.bins.teaching import BinTeacher
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.training import TrainConfig, evaluate, train

@@ -17,7 +17,7 @@ from nasforge.ops import Conv, GlobalPool, Linear, Pool
 from nasforge.run.compatible import check_compatible, why_incompatible
 from nasforge.run.options import make_strategy
 from nasforge.space import Choice, Node
-from nasforge.strategy.path_logits import PathLogits
+from nasforge.strategy.paths.logits import PathLogits
 
 pytestmark = pytest.mark.plugins
 

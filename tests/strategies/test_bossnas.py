@@ -21,7 +21,7 @@ from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining, StepContext
 from nasforge.strategy import Problem, block_search
-from nasforge.strategy.block_rating import centre_distance
+from nasforge.strategy.blocks.rating import centre_distance
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.testing.small_spaces import block_space

@@ -16,7 +16,7 @@ from nasforge.hardware.cost import WalkCost
 from nasforge.rng import generator
 from nasforge.run.progress import Listener
 from nasforge.strategy import Problem
-from nasforge.strategy.architecture_generator import decoded
+from nasforge.strategy.bins.generator import decoded
 from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.trial import Trial
 

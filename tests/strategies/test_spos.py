@@ -16,7 +16,7 @@ from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining
 from nasforge.strategy import Evaluation, Problem
-from nasforge.strategy.population import Sizes
+from nasforge.strategy.evolution.population import Sizes
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.tasks.datasets import digits

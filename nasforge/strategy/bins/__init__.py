@@ -1,0 +1,1 @@
+"""Training by cost: bins of a cost range, how often each is trained, architectures generated for a cost."""

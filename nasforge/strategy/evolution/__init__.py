@@ -1,0 +1,1 @@
+"""Populations: selection, variation, exits, and evolution over trained weights."""

@@ -1,0 +1,1 @@
+"""Single paths through a supernet: which train together, what is learned over them, which is likeliest."""

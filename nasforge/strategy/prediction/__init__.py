@@ -1,0 +1,1 @@
+"""Predictors: architectures as points, and an ensemble of Gaussian processes over them."""

@@ -1,0 +1,1 @@
+"""Search by reinforcement learning: controller, reward, baseline."""
