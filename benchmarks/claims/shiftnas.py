@@ -6,8 +6,9 @@ The space of A and B is `mbconv_elastic`'s SMALL at one resolution: widths, dept
 2, 3 and 4 are elastic.
 
 A: one supernet for each way of drawing what is trained, one drawn architecture in a step (`recipe=single`): each choice
-   uniform (`layers`), bins uniform and architectures within a bin as the space draws them (`bins`), and `shiftnas`. The
-   two baselines take as many more steps as ShiftNAS takes batches of validation images; what all cost by the meter
+   uniform (`layers`), bins uniform and architectures within a bin as the space draws them (`bins`), bins uniform and
+   architectures by the generator (`no shift`), and `shiftnas`. The others take as many more steps as ShiftNAS takes
+   batches of validation images that they do not need; what all cost by the meter
    (masked passes count what their architecture has alone, so seconds stand beside) is a table of its own. Judged are
    architectures of the lowest, the fifth and the highest of ten equal parts of the cost range, the same for all ways,
    with inherited, recalibrated weights on the test split. Two of each part are trained alone, for as many steps, too.
@@ -65,7 +66,7 @@ LONG = replace(SMALL, resolutions=(1.0,))
 Declare = Callable[[Any, Skeleton], SearchSpace]
 NUMBER = 10
 JUDGED = {"lowest": 0, "middle": 4, "highest": 9}
-EACH = 4
+EACH = 8
 ALONE = 2
 LR = 0.3
 THETA_EVERY = 50
@@ -75,8 +76,10 @@ UNIFORM = 0.3
 ARMS: dict[str, dict[str, Any]] = {
     "layers": {"sampler": "layers", "estimator": "none"},
     "bins": {"sampler": "bins", "estimator": "none"},
+    "no shift": {"sampler": "generator", "estimator": "none"},
     "shiftnas": {"sampler": "generator", "estimator": "reward"},
 }
+OTHERS = tuple(arm for arm in ARMS if arm != "shiftnas")
 EASY = "digits"
 LR_EASY = 0.1
 STARVING = 4
@@ -129,7 +132,18 @@ def extra_passes(steps: int) -> int:
     """Return how many batches of validation images ShiftNAS takes beside `steps` train batches."""
     uniform = round(steps * UNIFORM)
     updates = uniform + len(range(0, steps - uniform, GENERATOR_EVERY))
-    return len(range(0, updates, TASK_EVERY)) + NUMBER * len(range(0, steps - uniform, THETA_EVERY))
+    return len(range(0, updates, TASK_EVERY)) + theta_passes(steps)
+
+
+def theta_passes(steps: int) -> int:
+    """Return how many of these batches theta takes."""
+    return NUMBER * len(range(0, steps - round(steps * UNIFORM), THETA_EVERY))
+
+
+def steps_of(arm: str, steps: int) -> int:
+    """Return the steps of an arm that draws as many images as ShiftNAS does with `steps`."""
+    more = {"shiftnas": 0, "no shift": theta_passes(steps)}
+    return steps + more.get(arm, extra_passes(steps))
 
 
 # A and B
@@ -166,7 +180,7 @@ def train_arm(arm: str, seed: int, steps: int, lr: float, each: int, split: str 
         generator_every=GENERATOR_EVERY,
         **ARMS[arm],
     )
-    own, heard = steps if arm == "shiftnas" else steps + extra_passes(steps), Heard()
+    own, heard = steps_of(arm, steps), Heard()
     training = train_shared(strategy, problem, source, own, seed, listener=heard)
     evaluator = SharedEvaluator(training.modules["supernet"], Classification(), source, CALIBRATION_IMAGES)
     judged = {}
@@ -360,7 +374,7 @@ def table_a(
     for name in JUDGED:
         accuracy = {a: np.asarray([np.mean(run[a]["judged"][name]["accuracy"]) for run in found]) * 100 for a in ARMS}
         nll = {a: float(np.mean([np.mean(run[a]["judged"][name]["nll"]) for run in found])) for a in ARMS}
-        for arm in ("layers", "bins"):
+        for arm in OTHERS:
             gain = interval((accuracy["shiftnas"] - accuracy[arm]).tolist())
             details[f"{name}: shiftnas - {arm}"] = gain
             base = [float(accuracy[arm].mean()), nll[arm], float(accuracy["shiftnas"].mean()), nll["shiftnas"]]
