@@ -7,7 +7,8 @@ The space of A and B is `mbconv_elastic`'s SMALL at one resolution: widths, dept
 
 A: one supernet for each way of drawing what is trained, one drawn architecture in a step (`recipe=single`): each choice
    uniform (`layers`), bins uniform and architectures within a bin as the space draws them (`bins`), bins uniform and
-   architectures by the generator (`no shift`), and `shiftnas`. The others take as many more steps as ShiftNAS takes
+   architectures by the generator (`no shift`), bins learned and architectures as the space draws them (`no generator`),
+   and `shiftnas`. The others take as many more steps as ShiftNAS takes
    batches of validation images that they do not need; what all cost by the meter
    (masked passes count what their architecture has alone, so seconds stand beside) is a table of its own. Judged are
    architectures of the lowest, the fifth and the highest of ten equal parts of the cost range, the same for all ways,
@@ -77,6 +78,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "layers": {"sampler": "layers", "estimator": "none"},
     "bins": {"sampler": "bins", "estimator": "none"},
     "no shift": {"sampler": "generator", "estimator": "none"},
+    "no generator": {"sampler": "bins", "estimator": "reward"},
     "shiftnas": {"sampler": "generator", "estimator": "reward"},
 }
 OTHERS = tuple(arm for arm in ARMS if arm != "shiftnas")
@@ -142,7 +144,8 @@ def theta_passes(steps: int) -> int:
 
 def steps_of(arm: str, steps: int) -> int:
     """Return the steps of an arm that draws as many images as ShiftNAS does with `steps`."""
-    more = {"shiftnas": 0, "no shift": theta_passes(steps)}
+    theta = theta_passes(steps)
+    more = {"shiftnas": 0, "no shift": theta, "no generator": extra_passes(steps) - theta}
     return steps + more.get(arm, extra_passes(steps))
 
 
