@@ -1,6 +1,6 @@
 """BossNAS: a rating without labels against networks trained with labels, on 36 networks of about equal MACs.
 
-    python benchmarks/claims/bossnas_rating.py [--steps 120] [--seeds 0,1,2] [--quick]
+    python benchmarks/claims/bossnas_rating.py [--steps 360] [--seeds 0,1,2] [--quick]
 
 The truth is `benchmarks/truth/bossnas_blocks_fractals.json` (`claims/bossnas_truth.py`), test accuracy and negative
 log-likelihood, mean of two seeds; no rating sees a label but that of `spos`. Ratings, for each seed:
@@ -240,7 +240,7 @@ def figures(found: Sequence[Ranking]) -> list[Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=360)
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--spos-lr", type=float, default=0.2)
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
