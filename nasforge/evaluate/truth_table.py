@@ -27,6 +27,7 @@ MEASURED: Final = ("accuracy", "nll", "accuracy_valid", "nll_valid", "train_seco
 """What each seed gives: on test, on valid, and the seconds of its training."""
 PLACES: Final = {"train_seconds": 2}
 COLUMNS: Final = ("decisions", "network_id", "params", "macs", *MEASURED)
+OF_SPACE: Final = ("name", "options", "fingerprint", "input_shape", "classes")
 CHECKED: Final = 16
 
 
@@ -169,9 +170,12 @@ def read_truth(path: str | Path) -> TruthTable:
 
 def _table(content: Mapping[str, Any]) -> TruthTable:
     about = {key: value for key, value in content.items() if key not in ("kind", "schema", "columns", "rows")}
-    missing = [key for key in ("space", "data", "training", "seeds") if key not in about]
+    of_space = {f"space.{key}": about["space"][key] for key in OF_SPACE}
+    missing = [key for key in ("data", "training", "seeds") if key not in about]
     if missing:
         raise KeyError(missing[0])
+    if not isinstance(of_space["space.options"], dict | type(None)):
+        raise TypeError(f"space.options is {of_space['space.options']!r}")
     columns, rows = list(content["columns"]), content["rows"]
     for name in COLUMNS:
         if name not in columns:
@@ -181,6 +185,11 @@ def _table(content: Mapping[str, Any]) -> TruthTable:
     by_name: dict[str, Sequence[Any]] = dict(zip(columns, zip(*rows, strict=True), strict=True))
     seeds = len(about["seeds"])
     measured = {name: np.asarray(by_name[name], dtype=float).reshape(len(rows), seeds) for name in MEASURED}
+    for name, values in measured.items():
+        most = 1.0 if name.startswith("accuracy") else np.inf
+        wrong = values[(values < 0.0) | (values > most)]
+        if len(wrong):
+            raise ValueError(f"{name} is {wrong[0]:g}")
     return TruthTable(
         about,
         tuple(tuple(map(int, each)) for each in by_name["decisions"]),

@@ -295,6 +295,11 @@ Edit = Callable[[dict[str, Any]], object]
         lambda content: content["rows"][0].__setitem__(4, [0.5]),
         lambda content: content["rows"][0].__setitem__(4, ["a", "b"]),
         lambda content: content.pop("seeds"),
+        lambda content: content["space"].pop("options"),
+        lambda content: content["space"].update(options=[1]),
+        lambda content: content.update(space="x"),
+        lambda content: content["rows"][0].__setitem__(4, [7.5]),
+        lambda content: content["rows"][0].__setitem__(5, [-0.1]),
     ],
 )
 def test_a_file_that_was_altered_is_refused(edit: Edit, made: TruthTable, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nasforge import registry
 from nasforge.bench.searching import Allowance, Contest, search_suite
 from nasforge.bench.suites import truth_file as of_file
 from nasforge.bench.suites.suite import Suite
@@ -141,3 +143,34 @@ def test_the_seeds_of_a_command_are_read_as_they_were_given(seeds: int | list[in
     typed = count_or_list(words[words.index("--seeds") + 1])
     assert typed == (seeds if isinstance(seeds, int) else list(seeds))
     assert dataclasses.replace(asked, seeds=typed).text() == asked.text()
+
+
+def a_sample(file: str) -> str:
+    """Leave two of the four rows of a table, and return its path."""
+    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    content["rows"] = content["rows"][1:3]
+    Path(file).write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+def test_the_table_of_a_sample_confines_searches_to_what_it_holds(file: str) -> None:
+    assert of_file.truth_file(file).problem([], None).filter is None
+    suite = of_file.truth_file(a_sample(file))
+    problem = suite.problem([suite.goal("accuracy")], None)
+    assert {problem.sample(np.random.default_rng(seed)).decisions for seed in range(40)} == {(1,), (2,)}
+    assert problem.feasible_rows(np.arange(4)[:, None]).tolist() == [False, True, True, False]
+
+
+@pytest.mark.plugins
+@pytest.mark.parametrize("strategy", ["random", "evolution", "local_search", "nsga2", "optuna", "surrogate"])
+def test_strategies_propose_nothing_that_the_sample_lacks(strategy: str, file: str) -> None:
+    suite = of_file.truth_file(a_sample(file))
+    trace = search_suite(Contest.of(suite, ("accuracy",)), registry.load("strategies", strategy)(), 0, Allowance(6))
+    assert trace.steps[-1].truth == pytest.approx(0.2)
+    assert trace.failures == 0
+
+
+def test_a_sample_of_nearly_nothing_is_no_suite(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_file, "LEAST_COVERED", 0.51)
+    with pytest.raises(UsageError, match="2 of the 4 architectures of space 'four'"):
+        of_file.truth_file(a_sample(file))

@@ -20,13 +20,14 @@ from nasforge.errors import DataError, UsageError, unknown_name_sentence
 from nasforge.evaluate.tabular import Decisions, TabularEvaluator
 from nasforge.goals import Objective
 from nasforge.space import Architecture, SearchSpace
-from nasforge.strategy import Problem, Score
+from nasforge.strategy import Problem, Score, ScoreFilter
 
 Direction = Literal["maximize", "minimize"]
 ACCURACY: Final = "accuracy"
 LATENCY: Final = "latency_ms"
 SHORT: Final = {"latency": LATENCY}
 COUNTED: Final = ("params", "macs")
+TABULATED: Final = "tabulated"
 
 
 @final
@@ -63,6 +64,18 @@ class TabulatedScore:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class Tabulated:
+    """A score of 1 for what a table of a sample holds, and 0 for what it does not."""
+
+    held: frozenset[Decisions]
+
+    def __call__(self, architectures: Sequence[Architecture]) -> np.ndarray:
+        """Return the scores of n architectures, shape (n,)."""
+        return np.asarray([each.decisions in self.held for each in architectures], dtype=float)
+
+
+@final
 @dataclass(frozen=True)
 class Suite:
     """A table, and how searches in it are judged.
@@ -78,6 +91,7 @@ class Suite:
         scores: zero-cost scores by name.
         seconds: the metric that says what an evaluation took to train.
         files: the data, for their checksum.
+        sampled: whether the table is of a sample of the space; searches are confined to it.
     """
 
     name: str
@@ -90,6 +104,7 @@ class Suite:
     scores: Mapping[str, Score] = field(default_factory=dict)
     seconds: str = "train_seconds"
     files: tuple[Path, ...] = ()
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         """Check that the table has what the suite is about.
@@ -148,13 +163,18 @@ class Suite:
         return Goal(objective, metric, dict(zip(decisions, costs, strict=True)))
 
     def problem(self, goals: Sequence[Goal], budget: int | None) -> Problem:
-        """Return what a strategy may know: the space, the goals, what needs no training, and the budget."""
+        """Return what a strategy may know: the space, the goals, what needs no training, and the budget.
+
+        Of a sample, only what the table holds passes the problem's filter.
+        """
+        confined = {TABULATED: Tabulated(frozenset(self.table.values(self.truth)))} if self.sampled else {}
         fidelities = self.table.fidelities or (1.0,)
         return Problem(
             self.space,
             tuple(each.objective for each in goals),
             costs={metric: self.space.cost(metric) for metric in COUNTED},
-            scores=self.scores,
+            scores={**self.scores, **confined},
+            filter=ScoreFilter(TABULATED, 1.0) if self.sampled else None,
             budget=budget,
             fidelities=fidelities,
             full_fidelity=fidelities[-1],
