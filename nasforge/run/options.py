@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from nasforge import registry
 from nasforge.errors import NasforgeError, PluginError, UsageError, unknown_name_sentence
+from nasforge.ranges import check_range
 from nasforge.run.settings import short_form
 from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy
@@ -159,27 +160,35 @@ def convert(value: Any, kind: Any, what: str) -> Any:
     """Return `value` as the annotated type where that loses nothing (1 for 1.0, a list for a tuple).
 
     Raises:
-        UsageError: the value is of another kind.
+        UsageError: the value is of another kind, not a number, or out of the range that the type declares.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        found = convert(value, arguments[0], what)
+        check_range(found, kind, what)
+        return found
+    if isinstance(value, float) and math.isnan(value):
+        raise UsageError(f"{what} was given {value}; expected a number.")
     if origin in (typing.Union, types.UnionType) and type(None) in arguments:
         rest = [each for each in arguments if each is not type(None)]
         return value if value is None or len(rest) != 1 else convert(value, rest[0], what)
-    accepted = True
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(value)
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise UsageError(unknown_name_sentence(f"value of {what}", str(value), map(str, arguments)))
-    elif kind is int:
-        accepted = isinstance(value, int) and not isinstance(value, bool)
-    elif kind in (float, str, bool):
-        accepted = isinstance(value, kind)
-    if not accepted:
+        every = arguments[1:] == (...,)
+        return tuple(convert(each, arguments[0], what) for each in value) if every else tuple(value)
+    if origin is typing.Literal and value not in arguments:
+        raise UsageError(unknown_name_sentence(f"value of {what}", str(value), map(str, arguments)))
+    if not _is_of(value, kind):
         raise UsageError(f"{what} was given {value!r}; expected {getattr(kind, '__name__', kind)}.")
     return value
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Say whether a value is of one of the plain types; all are of any other."""
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind) if kind in (float, str, bool) else True
 
 
 def _is_open_ended(function: Callable[..., Any]) -> bool:
@@ -195,13 +204,13 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     if dataclasses.is_dataclass(function):
         return {part.name: _hint_of(function, part.name, part.type) for part in dataclasses.fields(function)}
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except Exception:  # noqa: BLE001 - a plug-in's annotations may name what only its type checker imports
         return {}
 
 
 def _hint_of(owner: Any, name: str, written: Any) -> Any:
     try:
-        return typing.get_type_hints(owner)[name]
+        return typing.get_type_hints(owner, include_extras=True)[name]
     except Exception:  # noqa: BLE001 - as above: fall back to the plain names
         return {"int": int, "float": float, "str": str, "bool": bool}.get(str(written), Any)

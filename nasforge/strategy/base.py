@@ -9,13 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, Final, final, get_type_hints
 
 import numpy as np
 
 from nasforge.errors import InfeasibleError
 from nasforge.goals import Constraint, Objective
 from nasforge.hardware.cost import Cost
+from nasforge.ranges import check_range
 from nasforge.space import Architecture, SearchSpace
 
 FILTERED_DRAWS: Final = 1000
@@ -227,8 +228,22 @@ class Strategy(ABC):
     problem: Problem
 
     def setup(self, problem: Problem) -> None:
-        """Take the problem before the first `ask`; raise IncompatibleError where it cannot be searched."""
+        """Take the problem before the first `ask`; raise IncompatibleError where it cannot be searched.
+
+        Raises:
+            UsageError: an option is out of the range that its field declares.
+        """
+        self._check_options()
         self.problem = problem
+
+    def _check_options(self) -> None:
+        try:
+            kinds = get_type_hints(type(self), include_extras=True)
+        except NameError:  # an annotation that only the type checker imports
+            return
+        for part in getattr(type(self), "__dataclass_fields__", {}).values():
+            if part.init:
+                check_range(getattr(self, part.name), kinds[part.name], f"option '{part.name}' of the strategy")
 
     @abstractmethod
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:

@@ -55,8 +55,8 @@ def _is_sample(file: str, held: int, space: SearchSpace) -> bool:
     size = space.size
     if held < LEAST_COVERED * size:
         raise UsageError(
-            f"suite '{TRUTH_HEAD}{file}' holds {held} of the {size:,} architectures of space '{space.name}', too few to "
-            "search in; give a table of at least a fiftieth of its space, or rank ratings by this one "
+            f"suite '{TRUTH_HEAD}{file}' holds {held} of the {size:,} architectures of space '{space.name}', too few "
+            "to search in; give a table of at least a fiftieth of its space, or rank ratings by this one "
             "(nasforge.bench.truth.ranking_by_truth)."
         )
     return held < size
