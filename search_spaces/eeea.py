@@ -48,6 +48,7 @@ from nasforge.space import (
     operator_choice,
     select,
 )
+from nasforge.space.cells import cell_options, states_read
 from nasforge.space.choice import Expression
 
 OPERATIONS: Final = (
@@ -121,11 +122,7 @@ class Decisions:
     @property
     def used(self) -> Expression:
         """Return the expression of the blocks, counted from 0, that some block reads."""
-        reads = [side for pair in self.states for side in pair]
-        used: Expression = reads[0].map(lambda state: (state - 2,) if state > 1 else ())
-        for read in reads[1:]:
-            used = combine(lambda taken, s: tuple(sorted({*taken, s - 2})) if s > 1 else taken, used, read)
-        return used
+        return states_read([side for pair in self.states for side in pair], first=2)
 
 
 @final
@@ -290,17 +287,6 @@ EEEA_EA: Final = {
 """Without a threshold."""
 
 
-def decisions_of(cells: dict[str, str]) -> dict[str, str]:
-    """Return the options by choice of two cells written as in `EEEA_A`."""
-    options = {}
-    for kind, text in cells.items():
-        for b, block in enumerate(text.split(";"), 1):
-            words = block.split()
-            for side in (1, 2):
-                options[f"{kind}.b{b}.op{side}"], options[f"{kind}.b{b}.in{side}"] = words[2 * side - 2 : 2 * side]
-    return options
-
-
 def published(cells: dict[str, str]) -> Callable[..., tuple[SearchSpace, Architecture]]:
     """Return the function that makes a published network, by default for CIFAR-10."""
 
@@ -313,7 +299,7 @@ def published(cells: dict[str, str]) -> Callable[..., tuple[SearchSpace, Archite
         stem: str | None = None,
     ) -> tuple[SearchSpace, Architecture]:
         space = eeea(input_shape, classes, concat=concat, layers=layers, channels=channels, stem=stem)
-        return space, space.architecture(decisions_of(cells))
+        return space, space.architecture(cell_options(cells))
 
     return make
 

@@ -40,11 +40,11 @@ from nasforge.space import (
     SearchSpace,
     boundary,
     choice,
-    combine,
     one_of,
     operator_choice,
     select,
 )
+from nasforge.space.cells import cell_options, states_read
 from nasforge.space.choice import Expression
 
 OPERATIONS: Final = (
@@ -95,11 +95,7 @@ class Decisions:
     @property
     def used(self) -> Expression:
         """Return the expression of the states that some block reads."""
-        reads = [side for pair in self.states for side in pair]
-        used: Expression = reads[0].map(lambda state: (state,))
-        for read in reads[1:]:
-            used = combine(lambda taken, state: tuple(sorted({*taken, state})), used, read)
-        return used
+        return states_read([side for pair in self.states for side in pair])
 
 
 @final
@@ -285,14 +281,8 @@ NASNET_A: Final = {
 
 def decisions_of(cells: dict[str, str]) -> dict[str, str]:
     """Return the options by choice of two cells written as in `NASNET_A`."""
-    options = {}
-    for kind, text in cells.items():
-        for b, block in enumerate(text.split(";"), 1):
-            words = block.split()
-            for side in (1, 2):
-                options[f"{kind}.b{b}.op{side}"], options[f"{kind}.b{b}.in{side}"] = words[2 * side - 2 : 2 * side]
-            options[f"{kind}.b{b}.combine"] = "add"
-    return options
+    options = cell_options(cells)
+    return options | {name.replace(".op1", ".combine"): "add" for name in options if name.endswith(".op1")}
 
 
 def nasnet_a(

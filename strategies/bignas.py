@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from nasforge.build import Supernet
-from nasforge.errors import UsageError, unknown_name_sentence
+from nasforge.errors import UsageError
 from nasforge.layers.conv import ElasticBatchNorm
-from nasforge.space import Architecture, SearchSpace
+from nasforge.space import Architecture
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
-from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels
-from nasforge.strategy.preset import resolve
+from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels, without_options
+from nasforge.strategy.preset import check_names, resolve
 from nasforge.strategy.sandwich import ChildLoss, sandwich_step
 from nasforge.training import TrainConfig, adaptive_alpha_divergence, make_sgd, soft_cross_entropy
 from nasforge.training.schedule import constant_ending, warmup_cosine
@@ -66,8 +66,7 @@ PRESETS: Final[Mapping[str, Constants]] = {
     ),
     "attentive": Constants("sgd", "cosine", 0.025, 1e-5, 0.0, drop_path=0.2, coarse=160, fine=160),
 }
-OPTIMISERS: Final = ("sgd", "rmsprop")
-SCHEDULES: Final = ("cosine", "progress", "epochs")
+CHOICES: Final = {"optimiser": ("sgd", "rmsprop"), "schedule": ("cosine", "progress", "epochs")}
 
 
 @final
@@ -171,14 +170,8 @@ class BigNAS(WeightSharing):
                 f"bignas was given temperature={self.temperature:g}, epsilon={self.epsilon:g} and "
                 f"norm_momentum={self.norm_momentum}; expected the first two above 0, and a share above 0 up to 1."
             )
-        known_texts = (
-            ("optimiser", found.optimiser, OPTIMISERS),
-            ("schedule", found.schedule, SCHEDULES),
-            ("teaching", self.teaching, tuple(self._teachings())),
-        )
-        for name, value, known in known_texts:
-            if value not in known:
-                raise UsageError(unknown_name_sentence(f"{name} of bignas", value, known))
+        given = {"optimiser": found.optimiser, "schedule": found.schedule, "teaching": self.teaching}
+        check_names("bignas", given, {**CHOICES, "teaching": tuple(self._teachings())})
 
     def _teachings(self) -> Mapping[str, ChildLoss | None]:
         alpha = partial(adaptive_alpha_divergence, low=self.alpha_low, high=self.alpha_high, clip=self.alpha_clip)
@@ -188,7 +181,7 @@ class BigNAS(WeightSharing):
     def setup(self, problem: Problem) -> None:
         """Prepare the coarse phase."""
         super().setup(problem)
-        self._trained = trained_space(problem.space, self.untrained)
+        self._trained = without_options(problem.space, self.untrained, "untrained of bignas")
         self._largest, self._smallest = self._trained.largest(), self._trained.smallest()
         self._within = budgeted(problem, self.budgets)
         self._queue = coarse_grid(problem, self._set.coarse, self._levels)
@@ -294,24 +287,3 @@ class BigNAS(WeightSharing):
         """Note the ratings."""
         self._unrated.difference_update(result.architecture for result in results)
         self._rated += [(self.problem.loss(result), result.architecture) for result in results]
-
-
-def trained_space(space: SearchSpace, untrained: Sequence[str]) -> SearchSpace:
-    """Return the space without the options that are not trained, each as `choice:option`.
-
-    Raises:
-        UsageError: something that is no choice and option of the space.
-        SpaceError: no option of a choice would be left.
-    """
-    options = {
-        str(each.name): [each.labels[i] for i in kept] for each, kept in zip(space.choices, space.allowed, strict=True)
-    }
-    for text in untrained:
-        name, _, option = text.partition(":")
-        if option not in options.get(name, ()):
-            raise UsageError(
-                f"untrained of bignas was given '{text}'; expected a choice of space '{space.name}' and one of its "
-                "options, such as resolution:256."
-            )
-        options[name].remove(option)
-    return space.restrict(options) if untrained else space

@@ -14,7 +14,6 @@ Symbols: f backbone and projector, g predictor (online side alone), f' their twi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, final
@@ -24,20 +23,20 @@ import torch
 from torch import nn
 
 from nasforge import Objective
-from nasforge.build import Supernet
-from nasforge.errors import DivergedError, UsageError, unknown_name_sentence
-from nasforge.rng import generator, integer_seed
+from nasforge.errors import UsageError
+from nasforge.rng import generator
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
-from nasforge.strategy.blocks.choice import RatedBlock, best_combinations
-from nasforge.strategy.blocks.paths import BlockPaths, blocks_of
-from nasforge.strategy.blocks.rating import BlockRating, Side, centre_distance
+from nasforge.strategy.blocks.choice import best_combinations, best_samples
+from nasforge.strategy.blocks.networks import TwoNetworks
+from nasforge.strategy.blocks.paths import blocks_of
+from nasforge.strategy.blocks.prefixed import PrefixedPaths
+from nasforge.strategy.blocks.rating import BlockRating, centre_distance
 from nasforge.strategy.blocks.record import BlockRecord
-from nasforge.strategy.blocks.search import Mean, by_centre, by_own, evolve, traverse
-from nasforge.strategy.paths.fair import distinct_paths, fair_rows
-from nasforge.strategy.preset import resolve
-from nasforge.training import RATING, EMATwin, TrainConfig, View, counted_as, make_lars
-from nasforge.training.bootstrap import COLLAPSED_BELOW, Lift, Projector, centre, distance, perceptron, spread
+from nasforge.strategy.blocks.search import by_centre, by_own, evolve, mean_of, traverse
+from nasforge.strategy.preset import check_names, resolve
+from nasforge.training import RATING, TrainConfig, counted_as, make_lars
+from nasforge.training.bootstrap import ON_COLLAPSE, VIEWS, centre, check_batch, distance, report_collapse, spread
 from nasforge.training.ema import rising_momentum
 from nasforge.training.path_sgd import PathSGD, merge_views
 from nasforge.training.schedule import warmup_cosine
@@ -45,15 +44,9 @@ from nasforge.training.schedule import warmup_cosine
 METRIC: Final = "centre_distance"
 SAMPLED: Final = 32
 """Architectures that are looked at where no combination of rated paths is within the limits."""
-SHIFTED: Final = View(area=(1.0, 1.0), shift=0.125, jitter=0.0, grey=0.0)
-VIEWS: Final[Mapping[str, tuple[View, View]]] = {
-    "byol": (View(blur=0.1), View(blur=1.0, solarise=0.2)),
-    "small": (View(area=(0.3, 1.0)), View(area=(0.3, 1.0))),
-    "shifted": (SHIFTED, SHIFTED),
-}
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "optimiser": ("sgd", "lars"), "views": tuple(VIEWS), "pairs": ("one", "each"),
-    "on_collapse": ("warn", "error", "ignore"), "rated_by": ("centre", "own"), "lift_target": ("ema", "initial"),
+    "on_collapse": ON_COLLAPSE, "rated_by": ("centre", "own"), "lift_target": ("ema", "initial"),
 }  # fmt: skip
 
 
@@ -154,12 +147,10 @@ class BossNAS(WeightSharing):
     def __post_init__(self) -> None:
         """Check the options."""
         self._set = found = resolve(PRESETS, self)
-        for name, known in CHOICES.items():
-            value = getattr(found, name, None) or getattr(self, name)
-            if value not in known:
-                raise UsageError(unknown_name_sentence(f"{name} of bossnas", str(value), known))
         counts = ("paths", "traversed", "generations", "finalists", "calibration", "accumulate", "images", "hidden")
-        values = {name: getattr(found, name, None) or getattr(self, name) for name in counts}
+        given = {name: getattr(found, name, None) or getattr(self, name) for name in (*CHOICES, *counts)}
+        check_names("bossnas", given, CHOICES)
+        values = {name: given[name] for name in counts}
         if min(values.values()) < 1 or self.population < 2 or self.smallest_batch < 2 or not 0 <= found.momentum < 1:
             raise UsageError(
                 f"bossnas was given {values}, population={self.population}, smallest_batch={self.smallest_batch} and "
@@ -170,28 +161,17 @@ class BossNAS(WeightSharing):
         """Cut the space into blocks."""
         super().setup(problem)
         self.cut = blocks_of(problem.space, "bossnas", self.blocks)
-        self._lists: dict[tuple[object, ...], list[Architecture] | None] = {}
 
     def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
         """Return both networks, and the record of what was rated and chosen."""
-        found = self._set
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(integer_seed(seed, "heads"))
-            lifts = [Lift(block.shapes, found.lift) for block in self.cut]
-            projectors = [Projector(lift.width, found.hidden, found.outputs) for lift in lifts]
-            predictors = [perceptron(found.outputs, found.hidden, found.outputs) for _ in self.cut]
-        self._online = Side(Supernet(problem.space, seed), nn.ModuleList(lifts), nn.ModuleList(projectors))
-        self._predictors = nn.ModuleList(predictors)
-        self._followed = nn.ModuleList([self._online.supernet, self._online.projectors])
-        self._twin, self._lift_twin = EMATwin(self._followed, buffers="own"), EMATwin(self._online.lifts, buffers="own")
-        supernet, twins = self._twin.module.children()
-        self._target = Side(supernet, self._lift_twin.module, twins)  # type: ignore[arg-type]  # copies of the online ones
-        shape = next(iter(problem.space.input_shapes.values()))
+        found, space = self._set, problem.space
+        self._networks = pair = TwoNetworks(space, self.cut, seed, found.lift, found.hidden, found.outputs)
+        self._online, self._predictors, self._target = pair.online, pair.predictors, pair.target
+        shape = next(iter(space.input_shapes.values()))
         rows = max(self.traversed, self.population * (self.generations + 1))
-        self.record = BlockRecord(problem.space, self.cut, rows, shape, found.images, found.calibration, found.outputs)
-        online = {"supernet": self._online.supernet, "lifts": self._online.lifts, "projectors": self._online.projectors}
-        target = {"target": supernet, "target_lifts": self._target.lifts, "target_projectors": twins}
-        return {**online, "predictors": self._predictors, **target, "record": self.record}
+        self.record = BlockRecord(space, self.cut, rows, shape, found.images, found.calibration, found.outputs)
+        self.paths_behind = PrefixedPaths(space, self.cut, self.record, self.traversed)
+        return {**pair.modules, "record": self.record}
 
     def optimisers(self, modules: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return one optimiser for the supernet and the heads, which leaves alone what no path used."""
@@ -222,8 +202,6 @@ class BossNAS(WeightSharing):
         with counted_as(RATING):
             return self._rate_block(context, number)
 
-    # Training
-
     def _train(self, context: Context, number: int) -> dict[str, float]:
         found = self._set
         drawn = self._drawn(number, context.rng)
@@ -233,7 +211,7 @@ class BossNAS(WeightSharing):
         with self._online.supernet.recording() as taken:
             for _ in range(found.accumulate):
                 views = context.train_views(makers)
-                self._check_batch(len(views[0]))
+                check_batch(len(views[0]), self.smallest_batch, "bossnas")
                 loss, wide = self._bootstrap(context, number, drawn, views)
                 losses.append(loss)
                 spreads.append(wide)
@@ -241,32 +219,14 @@ class BossNAS(WeightSharing):
             merge_views(taken)
         context.update("weights", warmup_cosine(context.progress, found.warmup))
         momentum = rising_momentum(found.momentum, context.progress)
-        self._twin.update(self._followed, momentum)
+        self._networks.follow(momentum)
         if self.lift_target == "ema":
-            self._lift_twin.update(self._online.lifts, momentum)
+            self._networks.follow_lifts(momentum)
         return {"loss": float(np.mean(losses)), "spread": float(np.mean(spreads)), "momentum": momentum}
 
     def _drawn(self, number: int, rng: np.random.Generator) -> list[Architecture]:
-        """Draw the paths of a step: by strict fairness, or distinct ones where relations forbid that."""
-        space, block, ways = self.problem.space, self.cut[number], self._paths_of(number)
-        if ways.fair:
-            rows = fair_rows([space.allowed[choice] for choice in block.choices], self._set.paths, rng)
-            return [ways.at(row) for row in rows]
-        listed = self._listed(number)
-        if listed is not None:
-            return distinct_paths(listed, self._set.paths, rng)
-        return list(dict.fromkeys(ways.random(rng) for _ in range(self._set.paths)))
-
-    def _paths_of(self, number: int) -> BlockPaths:
-        return BlockPaths(self.problem.space, self.cut[number], self.record.prefix(number))
-
-    def _listed(self, number: int) -> list[Architecture] | None:
-        """Return every path of a block behind the best ones, None where they are too many."""
-        prefix = self.record.prefix(number)
-        key = (number, *prefix.items())
-        if key not in self._lists:
-            self._lists[key] = self._paths_of(number).all(self.traversed)
-        return self._lists[key]
+        """Draw the paths of a step."""
+        return self.paths_behind.drawn(number, self._set.paths, rng)
 
     def _bootstrap(
         self, context: Context, number: int, drawn: Sequence[Architecture], views: Sequence[torch.Tensor]
@@ -295,66 +255,38 @@ class BossNAS(WeightSharing):
             total += float(loss.detach())
         return total / len(drawn), float(np.mean([spread(each) for pair in members for each in pair]))
 
-    def _check_batch(self, images: int) -> None:
-        if images < self.smallest_batch:
-            raise UsageError(
-                f"bossnas was given batches of {images} images, too few for the batch normalisation of its projectors, "
-                f"with which embeddings collapse; expected {self.smallest_batch} or more: raise training.batch_size."
-            )
-
-    # Rating
-
     def _rate_block(self, context: Context, number: int) -> dict[str, float]:
         """Rate the paths of a trained block, on images that are taken once for all blocks."""
         if self.record.is_rated(number):
             return {}
         if not self.record.is_filled:
-            self.record.fill(*self._images(context))
-        rating, listed = self.rating(number), self._listed(number)
+            self.record.fill_from(context, VIEWS[self._set.views])
+        rating, listed = self.rating(number), self.paths_behind.listed(number)
         compare = by_centre if self.rated_by == "centre" else by_own
-        mean = _mean_of(context, self._set.images)
+        mean = mean_of(context, self._set.images)
         if listed is not None:
             rated = traverse(rating, listed, compare, mean)
         else:
             sizes = self.population, self.generations
-            rated = evolve(rating, self._paths_of(number), compare, mean, context.rng, *sizes)
+            rated = evolve(rating, self.paths_behind.of(number), compare, mean, context.rng, *sizes)
         self.record.note(number, rated)
-        self._check_spread(number, rated.spread)
+        report_collapse(self.cut[number].name, rated.spread, self.on_collapse)
         return {"best_distance": min(rated.scores), "rated_paths": float(len(rated.paths)), "spread": rated.spread}
-
-    def _images(self, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take held-out images in one pair of views, and training images in the same kind of views."""
-        pair = VIEWS[self._set.views]
-        views: list[torch.Tensor] = []
-        calibration: list[torch.Tensor] = []
-        while sum(each.shape[1] for each in views) < self._set.images:
-            views.append(torch.stack(context.valid_views(pair)))
-        while sum(len(each) for each in calibration) < self._set.calibration:
-            calibration += context.train_views(pair)
-        return torch.cat(views, 1)[:, : self._set.images], torch.cat(calibration)[: self._set.calibration]
 
     def rating(self, number: int, prefix: Architecture | None = None) -> BlockRating:
         """Return what judges paths of a block behind the best prefix, or behind another architecture's blocks."""
-        behind = prefix or self._paths_of(number).first()
+        behind = prefix or self.paths_behind.of(number).first()
         images = self.record.views, self.record.calibration
         return BlockRating(self._online, self._predictors, self._target, self.cut[number], number, behind, *images)
-
-    def _check_spread(self, number: int, wide: float) -> None:
-        if wide >= COLLAPSED_BELOW or self.on_collapse == "ignore":
-            return
-        sentence = (
-            f"the embeddings of block '{self.cut[number].name}' have collapsed: their spread is {wide:.2g} of that "
-            f"of even directions, expected {COLLAPSED_BELOW} or more; raise the batch size, or lower lr."
-        )
-        if self.on_collapse == "error":
-            raise DivergedError(sentence)
-        warnings.warn(sentence, RuntimeWarning, stacklevel=2)
 
     def rate(
         self, architectures: Sequence[Architecture], modules: Mapping[str, nn.Module]
     ) -> list[dict[str, float]] | None:
         """Return the sum over blocks of score + 4, 0 to 8 for each block, NaN before training is over."""
-        return [{METRIC: sum(self._distance(n, each) for n in range(len(self.cut)))} for each in architectures]
+        return [{METRIC: found} for found in self._distances(architectures)]
+
+    def _distances(self, architectures: Sequence[Architecture]) -> list[float]:
+        return [sum(self._distance(n, each) for n in range(len(self.cut))) for each in architectures]
 
     def _distance(self, number: int, architecture: Architecture) -> float:
         """Return score + 4 of an architecture's path through a block.
@@ -366,53 +298,21 @@ class BossNAS(WeightSharing):
         path = self.cut[number].path(architecture)
         known = self.record.scores(number).get(path)
         if known is None:
-            ways = self._paths_of(number)
-            follows = self.cut[number].path(ways.at(path)) == path
-            taken = ways.at(path) if follows else architecture
-            rating = self.rating(number, None if follows else architecture)
+            taken, prefix = self.paths_behind.through(number, architecture)
+            rating = self.rating(number, prefix)
             known = centre_distance(rating.predictions(taken), self.record.centres(number))
         return known + 4.0
 
     def derive(self) -> list[Architecture]:
         """Return the least sums of block scores within the limits; of blocks not rated yet, any paths."""
-        rated = []
-        for number, block in enumerate(self.cut):
-            paths, scores = self.record.rated(number)
-            if not paths:
-                listed, ways, rng = self._listed(number), self._paths_of(number), generator(0, "unrated")
-                paths = listed or list(dict.fromkeys(ways.random(rng) for _ in range(self.population)))
-                scores = np.zeros(len(paths))
-            rated.append(RatedBlock(block, paths, scores))
-        found = best_combinations(self.problem, rated, self.finalists)
-        return found or self._rated_samples()
+        behind, numbers = self.paths_behind, range(len(self.cut))
+        rated = [behind.rated(number, self.population, generator(0, "unrated")) for number in numbers]
+        return best_combinations(self.problem, rated, self.finalists) or self._rated_samples()
 
     def _rated_samples(self) -> list[Architecture]:
-        """Return the best of random architectures within the limits.
-
-        Blocks are rated behind the best paths before them. Where these end at a scale that later blocks cannot leave,
-        no combination of rated paths may be within the limits, although other architectures are.
-
-        Raises:
-            InfeasibleError: nothing is within the limits.
-        """
+        """Return random architectures within the limits, the best of them once all blocks are rated."""
         rng = generator(0, "within the limits")
         drawn = list(dict.fromkeys(self.problem.sample(rng) for _ in range(SAMPLED)))
         if not all(map(self.record.is_rated, range(len(self.cut)))):
             return drawn[: self.finalists]
-        warnings.warn(
-            "no combination of the paths that bossnas rated is within the limits; proposed are the best of "
-            f"{len(drawn)} random architectures within them, rated behind blocks of their own.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        found = [rating[METRIC] for rating in self.rate(drawn, {}) or ()]
-        return [drawn[int(place)] for place in np.argsort(found, kind="stable")[: self.finalists]]
-
-
-def _mean_of(context: Context, images: int) -> Mean:
-    """Return what averages scores over workers."""
-
-    def mean(scores: Sequence[float]) -> list[float]:
-        return list(context.mean({str(place): score for place, score in enumerate(scores)}, images).values())
-
-    return mean
+        return best_samples(drawn, self._distances, self.finalists, "bossnas")

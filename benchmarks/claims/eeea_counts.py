@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from nasforge_spaces.eeea import ARCHITECTURES, decisions_of, eeea
+from nasforge_spaces.eeea import ARCHITECTURES, eeea
 from record import record
 
 from nasforge.build import Network
 from nasforge.rng import generator
+from nasforge.space.cells import cell_options
 from nasforge.strategy import Problem
 from nasforge.strategy.evolution.early_exit import EarlyExit
 
@@ -44,7 +45,7 @@ def counts() -> list[list[str]]:
             space, architecture = ARCHITECTURES[name](concat=concat)
             rows.append([name, beta, concat, f"{space.params(architecture):,}", f"{known} M" if known else "-"])
     space = eeea(blocks=4, index_range="full", concat="all", layers=20, channels=36)
-    params = space.params(space.architecture(decisions_of(DARTS_V2)))
+    params = space.params(space.architecture(cell_options(DARTS_V2)))
     rows.append(["DARTS (second order)", "-", "all", f"{params:,}", "3.349 M"])
     return rows
 

@@ -74,7 +74,7 @@ class StepContext:
 
     def _take_views(self, stream: BatchStream, makers: Sequence[ViewMaker]) -> list[torch.Tensor]:
         views = stream.take_views(makers)
-        self._drew(len(views[0]) if views else 0)
+        self._drew(len(views[0]) if views else 0, len(views))
         self.weight = stream.weight
         return views
 
@@ -84,9 +84,9 @@ class StepContext:
         self.weight = stream.weight
         return batch
 
-    def _drew(self, images: int) -> None:
+    def _drew(self, images: int, views: int = 0) -> None:
         """Count a batch for the part that is open: what a strategy does under `counted_as(RATING)` is no training."""
-        (counting_now() or self.counts).drew(images)
+        (counting_now() or self.counts).drew(images, views)
 
     def loss(self, outputs: Any, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
         """Return the task's loss."""

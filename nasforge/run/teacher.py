@@ -16,6 +16,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, nn
 
+from nasforge.build.network import tell_network
 from nasforge.errors import NasforgeError, UsageError
 from nasforge.run.atomic import read_json
 from nasforge.run.data import load_source
@@ -58,7 +59,10 @@ class Renormalised(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """Run the network on (N, C, H, W) normalised otherwise."""
-        return self.network(x * self.scale + self.shift)
+        given = x * self.scale + self.shift
+        found = self.network(given)
+        tell_network(self.network, given, found)
+        return found
 
 
 @final

@@ -149,3 +149,29 @@ def budgeted(problem: Problem, budgets: Sequence[float]) -> list[Problem]:
     for each in within:
         each.sample(generator(0, "budget"))
     return within or [problem]
+
+
+def without_options(space: SearchSpace, left_out: Sequence[str], what: str) -> SearchSpace:
+    """Return the space without some options, each given as `choice:option`.
+
+    Args:
+        space: as it is where nothing is left out.
+        left_out: such as `resolution:256`.
+        what: names the option of a strategy in the error, such as `untrained of bignas`.
+
+    Raises:
+        UsageError: something that is no choice and option of the space.
+        SpaceError: no option of a choice would be left.
+    """
+    options = {
+        str(each.name): [each.labels[i] for i in kept] for each, kept in zip(space.choices, space.allowed, strict=True)
+    }
+    for text in left_out:
+        name, _, option = text.partition(":")
+        if option not in options.get(name, ()):
+            raise UsageError(
+                f"{what} was given '{text}'; expected a choice of space '{space.name}' and one of its "
+                "options, such as resolution:256."
+            )
+        options[name].remove(option)
+    return space.restrict(options) if left_out else space

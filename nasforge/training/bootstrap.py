@@ -1,4 +1,4 @@
-"""Parts of learning by bootstrapping (BYOL, Grill et al. 2020; BossNAS, Li et al. 2021): heads, loss, collapse.
+"""Parts of learning by bootstrapping (BYOL, Grill et al. 2020; BossNAS, Li et al. 2021): views, heads, loss, collapse.
 
 A head turns the map at the end of a block into an embedding. What is predicted is the centre of several targets: each
 is normalised before they are averaged, so none counts more for being longer.
@@ -7,13 +7,25 @@ is normalised before they are averaged, so none counts more for being longer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Final, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasforge.errors import DivergedError, UsageError
+from nasforge.tasks.view import View
+
+SHIFTED: Final = View(area=(1.0, 1.0), shift=0.125, jitter=0.0, grey=0.0)
+VIEWS: Final[Mapping[str, tuple[View, View]]] = {
+    "byol": (View(blur=0.1), View(blur=1.0, solarise=0.2)),
+    "small": (View(area=(0.3, 1.0)), View(area=(0.3, 1.0))),
+    "shifted": (SHIFTED, SHIFTED),
+}
+"""Pairs of views: of large images, crops and colours for small ones, shift and mirror."""
+ON_COLLAPSE: Final = ("warn", "error", "ignore")
 COLLAPSED_BELOW: Final = 0.5
 """Spread of embeddings below which they say next to nothing of the images."""
 
@@ -97,3 +109,43 @@ def spread(embeddings: Tensor) -> float:
     """
     deviation = functional.normalize(embeddings, dim=1).std(dim=0, correction=0).mean()
     return float(deviation) * math.sqrt(embeddings.shape[1])
+
+
+def check_batch(images: int, least: int, strategy: str) -> None:
+    """Refuse batches that are too small for the batch normalisation of projectors.
+
+    Args:
+        images: of the batch.
+        least: how many there have to be.
+        strategy: named in the error.
+
+    Raises:
+        UsageError: fewer images than that.
+    """
+    if images < least:
+        raise UsageError(
+            f"{strategy} was given batches of {images} images, too few for the batch normalisation of its projectors, "
+            f"with which embeddings collapse; expected {least} or more: raise training.batch_size."
+        )
+
+
+def report_collapse(block: str, wide: float, on_collapse: str) -> None:
+    """Say that embeddings hardly differ between images, where they do so.
+
+    Args:
+        block: at whose end they are.
+        wide: their spread (see `spread`).
+        on_collapse: one of `ON_COLLAPSE`.
+
+    Raises:
+        DivergedError: the spread is below `COLLAPSED_BELOW`, with `error`; with `warn` it is a RuntimeWarning.
+    """
+    if wide >= COLLAPSED_BELOW or on_collapse == "ignore":
+        return
+    sentence = (
+        f"the embeddings of block '{block}' have collapsed: their spread is {wide:.2g} of that "
+        f"of even directions, expected {COLLAPSED_BELOW} or more; raise the batch size, or lower lr."
+    )
+    if on_collapse == "error":
+        raise DivergedError(sentence)
+    warnings.warn(sentence, RuntimeWarning, stacklevel=2)

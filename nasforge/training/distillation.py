@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nasforge.build.network import tell_network
 from nasforge.errors import UsageError
 
 
@@ -96,6 +97,7 @@ def _logits(module: nn.Module, images: Tensor) -> Tensor:
     if module.training:
         module.eval()
     found: Any = module(images)
+    tell_network(module, images, found)
     logits: Tensor = torch.stack(found).mean(dim=0) if isinstance(found, list) else found
     return logits
 

@@ -30,6 +30,7 @@ class Counts:
     Attributes:
         steps: of training.
         batches: drawn from the loaders, and `drawn` images in them.
+        views: of images that were made; where none are, images are taken as the loader augments them, once.
         forward: passes of a batch, through a network or a part of it; `forward_images` in all of them.
         backward: passes that a gradient went back through; `backward_images` in all of them.
         forward_macs: multiply-accumulates of all images of all forward passes; of a part of a network those of the
@@ -41,6 +42,7 @@ class Counts:
     steps: int = 0
     batches: int = 0
     drawn: int = 0
+    views: int = 0
     forward: int = 0
     forward_images: int = 0
     forward_macs: int = 0
@@ -54,10 +56,11 @@ class Counts:
         """Multiply-accumulates of all passes, a backward pass counted as two forward ones."""
         return self.forward_macs + BACKWARD_COSTS * self.backward_macs
 
-    def drew(self, images: int) -> None:
-        """Count a batch that was drawn."""
+    def drew(self, images: int, views: int = 0) -> None:
+        """Count a batch that was drawn, and how many views of each of its images were made."""
         self.batches += 1
         self.drawn += images
+        self.views += images * views
 
     def stepped(self, images: int) -> None:
         """Count a step of a training that takes one batch."""

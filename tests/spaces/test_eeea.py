@@ -6,13 +6,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from nasforge_spaces.eeea import ARCHITECTURES, OPERATIONS, InvertedResidual, decisions_of, eeea
+from nasforge_spaces.eeea import ARCHITECTURES, OPERATIONS, InvertedResidual, eeea
 
 from nasforge.build import Network, build_network, export_onnx, has_auxiliary
 from nasforge.build.auxiliary import BOUNDARY
 from nasforge.errors import SpaceError
 from nasforge.ops import Keep
 from nasforge.space import Body, TensorType
+from nasforge.space.cells import cell_options
 from nasforge.testing.spaces import SpaceSuite, count
 
 DARTS_V2 = {
@@ -69,7 +70,7 @@ def test_the_published_networks_have_the_published_counts(name, unused, joined):
 
 def test_the_cells_of_darts_have_the_parameters_that_its_authors_count():
     space = eeea(blocks=4, index_range="full", concat="all", layers=20, channels=36)
-    assert space.params(space.architecture(decisions_of(DARTS_V2))) == 3_349_342
+    assert space.params(space.architecture(cell_options(DARTS_V2))) == 3_349_342
 
 
 def test_random_networks_are_as_large_as_those_of_the_released_rules():

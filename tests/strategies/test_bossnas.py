@@ -20,8 +20,9 @@ from nasforge.run.batches import BatchStream
 from nasforge.run.pace import Pace
 from nasforge.run.progress import Silent
 from nasforge.run.shared_training import SharedTraining, StepContext
-from nasforge.strategy import Problem, block_search
-from nasforge.strategy.blocks.rating import centre_distance
+from nasforge.strategy import Problem
+from nasforge.strategy.blocks import search as block_search
+from nasforge.strategy.blocks.rating import Side, centre_distance
 from nasforge.tasks import Loader
 from nasforge.tasks.classification import Classification
 from nasforge.testing.small_spaces import block_space
@@ -127,14 +128,14 @@ def test_the_target_runs_the_same_paths_has_no_gradient_and_no_predictor(monkeyp
     strategy, training = make(paths=3)
     seen = {"online": [], "target": []}
     sides = {id(strategy._online): "online", id(strategy._target): "target"}
-    plain = bossnas.Side.embed
+    plain = Side.embed
 
     def spy(self, features, path, block, number):
         found = plain(self, features, path, block, number)
         seen[sides[id(self)]].append((path, found.requires_grad))
         return found
 
-    monkeypatch.setattr(bossnas.Side, "embed", spy)
+    monkeypatch.setattr(Side, "embed", spy)
     strategy.step(Context(strategy, 0))
     assert [path for path, _ in seen["online"]] == [path for path, _ in seen["target"]]
     assert len({path for path, _ in seen["online"]}) == 3
@@ -335,7 +336,7 @@ def test_scores_are_of_the_centre_of_all_paths_and_do_not_depend_on_old_statisti
                 buffer.copy_(torch.rand(buffer.shape, generator=generator_of_noise))
     number, block = 1, strategy.cut[1]  # behind the last block nothing moves any more
     rating, scores = strategy.rating(number), strategy.record.scores(number)
-    paths = [strategy._paths_of(number).at(path) for path in itertools.product(range(3), repeat=2)]
+    paths = [strategy.paths_behind.of(number).at(path) for path in itertools.product(range(3), repeat=2)]
     centres = torch.stack([rating.targets(path) for path in paths]).mean(dim=0)
     assert torch.allclose(centres, strategy.record.centres(number), atol=1e-4)
     for path in paths:
@@ -402,8 +403,10 @@ def test_training_and_rating_are_counted_apart():
     cost = training.meter.training
     assert cost.backward == 2 * 2 * 6  # each path in two views
     assert cost.batches == 6
+    assert cost.views == 2 * cost.drawn == 2 * 6 * 16
     rating = training.meter.rating
     assert rating.backward == rating.steps == 0
+    assert rating.views == 2 * rating.drawn
     assert rating.drawn >= images + SMALL["calibration"] / 2
     assert rating.forward >= 2 * 2 * blocks * rated  # both sides of each path: calibration, and the views
 

@@ -19,7 +19,7 @@ from nasforge.tasks import DataSource
 from nasforge.tasks.classification import Classification
 from nasforge.tasks.datasets.digits import load
 from nasforge.testing.small_spaces import elastic_space, ensemble_space, path_space
-from nasforge.training import Counts, Meter, TrainConfig, check_equal_cost, evaluate
+from nasforge.training import Counts, Meter, Teachers, TrainConfig, check_equal_cost, evaluate, train
 from nasforge.training.meter import counted_as
 
 IMAGES = torch.randn(4, 3, 8, 8)
@@ -225,3 +225,25 @@ def test_equal_cost_is_checked_and_not_claimed() -> None:
     costs["bignas"].training.steps = 10
     with pytest.raises(UsageError, match="equal steps was claimed: 'bignas' took 10 and 'uniform' 0"):
         check_equal_cost(costs, of=("image_macs", "steps"))
+
+
+def test_the_passes_of_teachers_are_of_the_training_and_go_forward_alone(source: DataSource) -> None:
+    space, meter = elastic_space(), Meter()
+    student, *teachers = (space.smallest(), space.largest(), space.smallest())
+    networks = [build_network(space.lower(each), seed=0) for each in (student, *teachers)]
+    config = TrainConfig(epochs=1, batch_size=32, label_smoothing=0.0)
+    with meter.counting("rating"):
+        report = train(networks[0], source, Classification(), config, teacher=Teachers(networks[1:]))
+    macs = [report.images * space.macs(each) for each in (student, *teachers)]
+    training = meter.training
+    assert (training.forward, training.backward) == (3 * report.steps, report.steps)
+    assert (training.forward_macs, training.backward_macs) == (sum(macs), macs[0])
+    assert meter.rating.forward == 0
+
+
+def test_views_are_counted_beside_the_images_that_they_are_of() -> None:
+    counts = Counts()
+    counts.drew(16, views=4)
+    counts.drew(16)
+    assert (counts.batches, counts.drawn, counts.views) == (2, 32, 64)
+    assert Counts.of(counts.to_json()) == counts

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -62,6 +62,26 @@ def best_combinations(problem: Problem, rated: Sequence[RatedBlock], count: int)
             stacklevel=2,
         )
     return _looked_up(problem, rated, columns, places, count)
+
+
+def best_samples(
+    drawn: Sequence[Architecture],
+    rate: Callable[[Sequence[Architecture]], Sequence[float]],
+    count: int,
+    strategy: str,
+) -> list[Architecture]:
+    """Return up to `count` of the architectures drawn within the limits, the least rating first; and warn of it.
+
+    Blocks are rated behind the best paths before them. Where these end at a scale that later blocks cannot leave,
+    no combination of rated paths may be within the limits, although other architectures are.
+    """
+    warnings.warn(
+        f"no combination of the paths that {strategy} rated is within the limits; proposed are the best of "
+        f"{len(drawn)} random architectures within them, rated behind blocks of their own.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return [drawn[int(place)] for place in np.argsort(rate(drawn), kind="stable")[:count]]
 
 
 def _column(problem: Problem, rated: RatedBlock) -> Column:

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy.blocks.kept_images import KeptImages
 from nasforge.strategy.blocks.paths import Block, Path
+from nasforge.strategy.blocks.rating import PAIR
 from nasforge.strategy.blocks.search import Rated
+from nasforge.strategy.weight_sharing import Context
+from nasforge.tasks.view import ViewMaker
 
 
 @final
@@ -51,7 +54,7 @@ class BlockRecord(nn.Module):
         """Allocate; nothing is rated yet."""
         super().__init__()
         self._space, self._blocks = space, list(blocks)
-        self.views, self.calibration = KeptImages(2 * images, shape), KeptImages(calibration, shape)
+        self.views, self.calibration = KeptImages(PAIR * images, shape), KeptImages(calibration, shape)
         self.register_buffer("filled", torch.zeros((), dtype=torch.bool))
         self.register_buffer("counts", torch.zeros(len(blocks), dtype=torch.int64))
         self.register_buffer("spreads", torch.full((len(blocks),), torch.nan))
@@ -71,6 +74,17 @@ class BlockRecord(nn.Module):
         self.views.fill(views.flatten(0, 1))
         self.calibration.fill(calibration)
         self.filled.fill_(True)
+
+    def fill_from(self, context: Context, makers: Sequence[ViewMaker]) -> None:
+        """Take held-out images in a pair of views, and training images in the same kind of views, and keep them."""
+        views: list[Tensor] = []
+        calibration: list[Tensor] = []
+        images, training = len(self.views) // PAIR, len(self.calibration)
+        while sum(each.shape[1] for each in views) < images:
+            views.append(torch.stack(context.valid_views(makers)))
+        while sum(len(each) for each in calibration) < training:
+            calibration += context.train_views(makers)
+        self.fill(torch.cat(views, 1)[:, :images], torch.cat(calibration)[:training])
 
     def is_rated(self, number: int) -> bool:
         """Whether the paths of a block are rated."""

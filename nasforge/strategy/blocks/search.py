@@ -18,6 +18,7 @@ from torch import Tensor
 from nasforge.space import Architecture
 from nasforge.strategy.blocks.paths import BlockPaths
 from nasforge.strategy.blocks.rating import BlockRating, centre_distance
+from nasforge.strategy.weight_sharing import Context
 from nasforge.training.bootstrap import spread
 
 Mean = Callable[[Sequence[float]], list[float]]
@@ -46,6 +47,15 @@ class Rated:
     own: Sequence[float]
     centres: Tensor
     spread: float
+
+
+def mean_of(context: Context, images: int) -> Mean:
+    """Return what averages scores, each of so many images, over the workers of a training."""
+
+    def mean(scores: Sequence[float]) -> list[float]:
+        return list(context.mean({str(place): score for place, score in enumerate(scores)}, images).values())
+
+    return mean
 
 
 def by_centre(to_centre: float, to_own: float) -> float:
