@@ -13,7 +13,7 @@ and each is an option. Paths that use one operator in one layer share its weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, final
 
@@ -22,15 +22,17 @@ import torch
 
 from nasforge.build import Supernet
 from nasforge.build.modes import frozen_statistics, without_dropout
-from nasforge.errors import IncompatibleError, InfeasibleError, UsageError, unknown_name_sentence
+from nasforge.errors import IncompatibleError, InfeasibleError, UsageError
 from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.paths import shared_boundary
-from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
+from nasforge.strategy import Context, Phase, Problem
 from nasforge.strategy.ensembles.genes import EnsembleSpace, Genes, root_of
 from nasforge.strategy.ensembles.operator_scores import FEATURES, RULES, OperatorScores, diversities, rank_scores
+from nasforge.strategy.evolution.over_weights import EvolutionOverWeights
 from nasforge.strategy.evolution.population import Moves, Population, Sizes
 from nasforge.strategy.preset import resolve
+from nasforge.strategy.refusal import refuse_unknown
 from nasforge.training import TrainConfig, make_sgd
 from nasforge.training.schedule import warmup_cosine
 
@@ -53,11 +55,14 @@ PRESETS: Final[Mapping[str, Constants]] = {
     "quick": Constants(),
     "paper": Constants(0.5 / 16, 4e-5, 50, 20, 10, 25, 25),
 }
+KNOWN: Final[Mapping[str, Collection[str]]] = {
+    "shrinking": RULES, "feature": tuple(FEATURES), "potential": ("accuracy", "nll"), "divide": ("paths", "none"),
+}  # fmt: skip
 
 
 @final
 @dataclass
-class NEAS(WeightSharing):
+class NEAS(EvolutionOverWeights):
     """K-path training, shrinking by diversity and potential, K-path evolution.
 
     `preset` sets what follows it down to `mutation`; an option given beside it goes before. `quick` is for searches of
@@ -111,7 +116,6 @@ class NEAS(WeightSharing):
     measure_every: int = 2
     feature: Literal["pooled", "flat"] = "pooled"
     diversity_batches: int = 4
-    _evolution: Population | None = field(default=None, init=False, repr=False)
     _spaces: dict[bytes, SearchSpace] = field(default_factory=dict, init=False, repr=False)
     _scores: OperatorScores | None = field(default=None, init=False, repr=False)
 
@@ -133,11 +137,7 @@ class NEAS(WeightSharing):
                 f"neas was given warmup={self.warmup:g} and final={self.final:g}; expected shares of the training "
                 "above 0 that leave some of it for shrinking."
             )
-        given = (("shrinking", self.shrinking, RULES), ("feature", self.feature, tuple(FEATURES)))
-        known = (*given, ("potential", self.potential, ("accuracy", "nll")), ("divide", self.divide, ("paths", "none")))
-        for name, value, names in known:
-            if value not in names:
-                raise UsageError(unknown_name_sentence(f"{name} of neas", value, names))
+        refuse_unknown("neas", {name: getattr(self, name) for name in KNOWN}, KNOWN)
 
     @property
     def _sizes(self) -> Sizes:
@@ -159,7 +159,7 @@ class NEAS(WeightSharing):
                 f"strategy 'neas' cannot search space '{problem.space.name}' with shrinking={self.shrinking}: a single "
                 "path has nothing to differ from; take shrinking=potential, random or none, or a space of more paths."
             )
-        self._scores, self._spaces, self._evolution = None, {}, None
+        self._scores, self._spaces = None, {}
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, of the whole space, and the scores of its operators."""
@@ -197,17 +197,10 @@ class NEAS(WeightSharing):
         heads = outputs if isinstance(outputs, list) else [outputs]
         losses = [context.loss(head, targets, self.label_smoothing) for head in heads]
         context.backward(torch.stack(losses).sum())
-        context.update("weights", warmup_cosine(self._progress(context), 0.05))
+        context.update("weights", warmup_cosine(self.whole_progress(context), 0.05))
         if context.step % self.measure_every == 0:
             self._measure(context, architecture, genes)
         return {"loss": float(torch.stack(losses).mean().detach()), "alive": float(self.alive.sum(axis=1).mean())}
-
-    def _progress(self, context: Context) -> float:
-        """Return the share of the whole training that is done."""
-        phases = self.phases()
-        place = [phase.name for phase in phases].index(context.phase.name)
-        before = sum(phase.share for phase in phases[:place])
-        return (before + context.progress * phases[place].share) / sum(phase.share for phase in phases)
 
     @torch.no_grad()
     def _measure(self, context: Context, architecture: Architecture, genes: Genes) -> None:
@@ -272,25 +265,10 @@ class NEAS(WeightSharing):
 
     # Evolution
 
-    def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
-        """Propose the next of the evolution over the space as shrunk."""
-        return self._population.ask(n, rng)
-
-    def tell(self, results: Sequence[Evaluation]) -> None:
-        """Rate them."""
-        self._population.tell(results)
-
-    def derive(self) -> list[Architecture]:
-        """Return what was rated, best first."""
-        return self._population.ranked
-
-    @property
-    def _population(self) -> Population:
-        """The evolution; it begins when it is first asked, with the operators that are alive then."""
-        if self._evolution is None:
-            problem = replace(self.problem, space=self.space)
-            self._evolution = Population(problem, self._sizes, Moves(self._crossed, self._mutated), tries=self.tries)
-        return self._evolution
+    def begin_evolution(self) -> Population:
+        """Return the evolution over the space as shrunk: it begins with the operators that are alive then."""
+        problem = replace(self.problem, space=self.space)
+        return Population(problem, self._sizes, Moves(self._crossed, self._mutated), tries=self.tries)
 
     def _crossed(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
         read = self._ensemble.read

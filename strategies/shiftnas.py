@@ -14,24 +14,27 @@ weights learn from train images and what decides from valid ones, the generator'
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal, final
 
-import numpy as np
 import torch
 
 from nasforge.build import Supernet
-from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
+from nasforge.errors import IncompatibleError, UsageError
 from nasforge.rng import generator
 from nasforge.space import Architecture
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
-from nasforge.strategy.bins.cost_bins import BinSampler, CategoricalSampler, coverage, make_bins
+from nasforge.strategy.bins.cost_bins import CategoricalSampler
+from nasforge.strategy.bins.cutting import cut_into_bins
 from nasforge.strategy.bins.distribution import BinDistribution
-from nasforge.strategy.bins.generator import ArchitectureGenerator, additive_fit, decoded
+from nasforge.strategy.bins.drawing import Drawing, GeneratedDrawing, SampledDrawing
+from nasforge.strategy.bins.generator import ArchitectureGenerator, additive_fit
 from nasforge.strategy.bins.generator_learning import GeneratorTeacher
 from nasforge.strategy.bins.teaching import BinTeacher
+from nasforge.strategy.paths.training import path_step
 from nasforge.strategy.preset import resolve
+from nasforge.strategy.refusal import Rule, refuse_unknown, refuse_unless, told
 from nasforge.strategy.sandwich import sandwich_step
 from nasforge.training import TrainConfig
 from nasforge.training.path_sgd import PathSGD
@@ -69,28 +72,10 @@ PRESETS: Final[Mapping[str, Constants]] = {
     ),
 }
 XI_FLOOR: Final = 0.01
-
-
-def theta_optimiser(constants: Constants, bins: torch.nn.Module) -> torch.optim.Optimizer:
-    """Return what moves theta: AdamW for `look_ahead`, whose gradients are small, plain steps for `reward`.
-
-    Decay is kept apart from the gradient: inside of Adam's it would outweigh gradients of a thousandth at once.
-
-    Args:
-        constants: `estimator`, `theta_lr` and `theta_decay` count.
-        bins: the distribution over bins.
-    """
-    kind = torch.optim.AdamW if constants.estimator == "look_ahead" else torch.optim.SGD
-    return kind(bins.parameters(), constants.theta_lr, weight_decay=constants.theta_decay)
-
-
-KNOWN: Final = {
-    "estimator": ("reward", "look_ahead", "none"),
-    "theta_path": ("bins", "cost"),
-    "cost_model": ("true", "additive"),
-    "sampler": ("generator", "table", "bins", "layers"),
-    "recipe": ("sandwich", "single"),
-}
+KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "estimator": ("reward", "look_ahead", "none"), "theta_path": ("bins", "cost"), "cost_model": ("true", "additive"),
+    "sampler": ("generator", "table", "bins", "layers"), "recipe": ("sandwich", "single"),
+}  # fmt: skip
 
 
 @final
@@ -187,82 +172,57 @@ class ShiftNAS(WeightSharing):
     def __post_init__(self) -> None:
         """Check the options."""
         found = resolve(PRESETS, self)
-        for name, known in KNOWN.items():
-            value = getattr(found, name, None) or getattr(self, name)
-            if value not in known:
-                raise UsageError(unknown_name_sentence(f"{name} of shiftnas", str(value), known))
+        refuse_unknown("shiftnas", {name: getattr(found, name, None) or getattr(self, name) for name in KNOWN}, KNOWN)
         if self.sampler == "layers" and self.estimator is None:
             found = replace(found, estimator="none")
         self._set = found
-        self._check_sampler()
-        if self.bins < 0 or self.bins == 1 or not 0 < found.uniform < 1 or not 0 <= self.floor <= 1:
-            raise UsageError(
-                f"shiftnas was given bins={self.bins}, uniform={found.uniform:g} and floor={self.floor:g}; expected 0 "
-                "or at least 2 bins (one leaves nothing to shift), 0 < uniform < 1 and 0 <= floor <= 1."
-            )
+        refuse_unless("shiftnas", self._rules(found))
+
+    def _rules(self, found: Constants) -> Iterable[Rule]:
+        """Return what options have to hold; NaN is out of every range."""
         counts = (found.theta_every, found.generator_every, found.tries, self.children, self.batch, self.finalists)
-        if min(counts) < 1 or self.sign not in (1, -1):
-            raise UsageError(
-                f"shiftnas was given theta_every, generator_every, tries, children, batch and finalists {counts} and "
-                f"sign={self.sign}; expected at least 1 of each, and sign 1 or -1."
-            )
-        self._check_numbers()
-
-    def _check_sampler(self) -> None:
-        """Refuse estimators that the sampler makes meaningless."""
-        if self.sampler == "layers" and self._set.estimator != "none":
-            raise UsageError(
-                f"shiftnas was given sampler=layers and estimator={self._set.estimator}; each choice drawn alone knows "
-                "no bins, so theta would change nothing: use estimator=none, or another sampler."
-            )
-        through = self._set.estimator == "look_ahead" and self._set.theta_path == "cost"
-        if through and self.sampler != "generator":
-            raise UsageError(
-                f"shiftnas was given theta_path=cost and sampler={self.sampler}; that path goes through the generator, "
-                "which only sampler=generator trains: use theta_path=bins."
-            )
-
-    def _check_numbers(self) -> None:
-        """Refuse numbers out of their range; NaN is out of every range."""
-        counts = {"theta_bins": self.theta_bins, "task_images": self.task_images, "task_every": self._set.task_every}
-        if min(counts.values()) < 0:
-            raise UsageError(f"shiftnas was given {_told(counts)}; expected 0 (all, all and none) or more.")
-        weights = {"lam": self._set.lam, "bonus": self._set.bonus, "theta_decay": self._set.theta_decay}
-        if not all(0 <= value < math.inf for value in weights.values()):
-            raise UsageError(f"shiftnas was given {_told(weights)}; expected finite numbers of at least 0.")
-        if not 0 <= self.memory < 1 or not 0 < self.temperature < math.inf:
-            raise UsageError(
-                f"shiftnas was given memory={self.memory:g} and temperature={self.temperature:g}; expected 0 <= memory "
-                "< 1 (1 would never learn) and a temperature above 0."
-            )
+        return (
+            (self.sampler != "layers" or found.estimator == "none",
+             told(sampler=self.sampler, estimator=found.estimator), "each choice drawn alone knows no bins, so theta "
+             "would change nothing: use estimator=none, or another sampler"),
+            (self.sampler == "generator" or (found.estimator, found.theta_path) != ("look_ahead", "cost"),
+             told(theta_path=found.theta_path, sampler=self.sampler),
+             "that path goes through the generator, which only sampler=generator trains: use theta_path=bins"),
+            (self.bins >= 0 and self.bins != 1 and 0 < found.uniform < 1 and 0 <= self.floor <= 1,
+             told(bins=self.bins, uniform=found.uniform, floor=self.floor),
+             "expected 0 or at least 2 bins (one leaves nothing to shift), 0 < uniform < 1 and 0 <= floor <= 1"),
+            (min(counts) >= 1 and self.sign in (1, -1),
+             f"theta_every, generator_every, tries, children, batch and finalists {counts} and sign={self.sign}",
+             "expected at least 1 of each, and sign 1 or -1"),
+            (min(self.theta_bins, self.task_images, found.task_every) >= 0,
+             told(theta_bins=self.theta_bins, task_images=self.task_images, task_every=found.task_every),
+             "expected 0 (all, all and none) or more"),
+            (all(0 <= value < math.inf for value in (found.lam, found.bonus, found.theta_decay)),
+             told(lam=found.lam, bonus=found.bonus, theta_decay=found.theta_decay),
+             "expected finite numbers of at least 0"),
+            (0 <= self.memory < 1 and 0 < self.temperature < math.inf,
+             told(memory=self.memory, temperature=self.temperature),
+             "expected 0 <= memory < 1 (1 would never learn) and a temperature above 0"),
+        )  # fmt: skip
 
     def setup(self, problem: Problem) -> None:
         """Cut the cost into bins; refuse one that has no gradient or no range."""
         super().setup(problem)
-        space = problem.space
-        limited = [limit.metric for limit in problem.constraints if limit.metric in problem.costs]
-        metric = self.cost or next(iter(limited), problem.reference_cost)
-        if metric not in problem.costs:
-            raise UsageError(unknown_name_sentence("cost", metric, problem.costs))
-        self._cost = cost = problem.costs[metric]
-        found = coverage(space, cost, generator(0, "coverage"))
-        try:
-            self._bins = make_bins(space, cost, found, self.bins or None, self._set.width or None)
-        except IncompatibleError as error:
-            raise IncompatibleError(f"strategy 'shiftnas' cannot search space '{space.name}': {error}") from error
+        cut = cut_into_bins(problem, "shiftnas", self.cost, self.bins or None, self._set.width or None)
+        self._cost, self._within, self._bins = cut.cost, cut.within, cut.within.bins
+        space, metric = problem.space, cut.cost.metric
         if self.theta_bins > self._bins.number:
             raise UsageError(
                 f"shiftnas was given theta_bins={self.theta_bins} for {self._bins.number} bins of {metric}; expected "
                 "at most as many as there are bins, or 0 for all of them."
             )
-        if not cost.tables:
+        if not cut.cost.tables:
             raise IncompatibleError(
                 f"strategy 'shiftnas' cannot search space '{space.name}': its cost '{metric}' is no sum of tables, so "
                 "the generator gets no gradient; take another cost or another strategy."
             )
-        self._fitted = cost if self._set.cost_model == "true" else additive_fit(space, cost, found.rows)
-        self._within = BinSampler(space, cost, self._bins, found)
-        self._table = CategoricalSampler(space, cost, self._within)
+        additive = self._set.cost_model == "additive"
+        self._fitted = additive_fit(space, cut.cost, cut.coverage.rows) if additive else cut.cost
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, the generator and the distribution over bins."""
@@ -271,16 +231,20 @@ class ShiftNAS(WeightSharing):
         self._generator = ArchitectureGenerator(problem.space, self.units, generator(seed, "generator"))
         self._distribution = BinDistribution(self._bins.number, self.floor, self.memory)
         self._guide = GeneratorTeacher(
-            self._generator,
-            self._net,
-            self._fitted,
-            self._bins,
-            self._set.lam,
-            self._set.bonus,
-            self.temperature,
+            self._generator, self._net, self._fitted, self._bins, self._set.lam, self._set.bonus, self.temperature
         )
-        self._teacher = BinTeacher(self._net, self._distribution, self._children)
+        self._drawing = drawing = self._drawn_by()
+        self._teacher = BinTeacher(self._net, self._distribution, lambda *bins: drawing.for_bins(*bins).architectures)
         return {"supernet": self._net, "generator": self._generator, "bins": self._distribution}
+
+    def _drawn_by(self) -> Drawing:
+        """Return what draws architectures of bins."""
+        within, space = self._within, self.problem.space
+        if self.sampler == "generator":
+            return GeneratedDrawing(self._generator, within, self._set.tries, self._set.fallback)
+        table = CategoricalSampler(space, self._cost, within)
+        samplers = {"table": table.sample, "bins": within.sample, "layers": lambda number, rng: space.sample(rng)}
+        return SampledDrawing(self.problem, within, samplers[self.sampler])
 
     def optimisers(self, modules: Mapping[str, torch.nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return SGD for the weights that were used, Adam for the generator, and theta's own."""
@@ -289,7 +253,10 @@ class ShiftNAS(WeightSharing):
         made: dict[str, torch.optim.Optimizer] = {"weights": PathSGD(self._net, config)}
         if self.sampler == "generator":
             made["generator"] = torch.optim.Adam(modules["generator"].parameters(), found.generator_lr)
-        return made if found.estimator == "none" else made | {"theta": theta_optimiser(found, modules["bins"])}
+        if found.estimator != "none":  # inside of Adam's, decay would outweigh the small gradients of `look_ahead`
+            kind = torch.optim.AdamW if found.estimator == "look_ahead" else torch.optim.SGD
+            made["theta"] = kind(modules["bins"].parameters(), found.theta_lr, weight_decay=found.theta_decay)
+        return made
 
     def phases(self) -> list[Phase]:
         """Return the part with uniform bins and the part in which theta is learned."""
@@ -309,74 +276,28 @@ class ShiftNAS(WeightSharing):
 
     def _train_weights(self, context: Context) -> dict[str, float]:
         numbers = [self._bin(context) for _ in range(self.children if self.recipe == "sandwich" else 1)]
-        drawn = self._drawn(numbers, context.rng)
-        children = [child for child, _ in drawn]
-        rate = warmup_cosine(self._progress(context), 0.05)
-        inside = {"in_bin": float(np.mean([hit for _, hit in drawn]))}
-        inside[f"drawn_{self._cost.metric}"] = float(np.mean([self._cost(child) for child in children]))
-        if self.sampler == "generator":
-            inside["fallback_share"] = 1.0 - inside["in_bin"] if self._set.fallback else 0.0
-        if self.recipe == "sandwich":
-            biggest, smallest = self._ends
-            smoothing = self.label_smoothing
-            found = sandwich_step(context, self._net, biggest, [*children, smallest], smoothing=smoothing, rate=rate)
-            return found.figures() | inside
-        images, targets = context.train_batch()
-        with self._net.recording():
-            loss = context.loss(self._net(images, children[0]), targets, self.label_smoothing)
-            context.backward(loss)
-        context.update("weights", rate)
-        return {"loss": float(loss.detach())} | inside
-
-    def _progress(self, context: Context) -> float:
-        share = self._set.uniform
-        return context.progress * share if context.phase.name == "uniform" else share + context.progress * (1.0 - share)
+        drawn = self._drawing.for_bins(numbers, context.rng)
+        rate = warmup_cosine(self.whole_progress(context), 0.05)
+        if self.recipe == "single":
+            (child,) = drawn.architectures
+            return {"loss": path_step(context, self._net, child, self.label_smoothing, rate)} | drawn.figures
+        biggest, smallest = self._ends
+        children = [*drawn.architectures, smallest]
+        found = sandwich_step(context, self._net, biggest, children, smoothing=self.label_smoothing, rate=rate)
+        return found.figures() | drawn.figures
 
     def _bin(self, context: Context) -> int:
         if context.phase.name == "uniform":
             return int(context.rng.integers(self._bins.number))
         return self._distribution.draw(context.rng)
 
-    def _children(self, numbers: Sequence[int], rng: np.random.Generator) -> list[Architecture]:
-        """Return an architecture of each bin (for `layers`, of any)."""
-        return [child for child, _ in self._drawn(numbers, rng)]
-
-    def _drawn(self, numbers: Sequence[int], rng: np.random.Generator) -> list[tuple[Architecture, bool]]:
-        """Return what to train for each bin, and whether what was drawn first, before any fallback, lies in it."""
-        if self.sampler == "layers":
-            drawn = [self.problem.space.sample(rng) for _ in numbers]
-        elif self.sampler == "generator":
-            drawn = self._generated(numbers, rng)
-        else:
-            sampler = self._table if self.sampler == "table" else self._within
-            drawn = [sampler.sample(number, rng) for number in numbers]
-        hits = [int(self._bins.index(self._cost(each))) == number for each, number in zip(drawn, numbers, strict=True)]
-        if self.sampler == "generator" and self._set.fallback:
-            found = zip(drawn, hits, numbers, strict=True)
-            drawn = [each if hit else self._within.sample(number, rng) for each, hit, number in found]
-        return list(zip(drawn, hits, strict=True))
-
-    def _generated(self, numbers: Sequence[int], rng: np.random.Generator) -> list[Architecture]:
-        """Return what AG makes of a target within each bin: the nearest of a few, all drawn in one batch."""
-        tries, bins = self._set.tries, self._bins
-        targets = bins.centres[list(numbers)] + bins.width * (rng.random(len(numbers)) - 0.5)
-        aims = [self._aim(float(target)) for target in np.repeat(targets, tries)]
-        drawn = decoded(self._generator, aims, rng)
-        costs = self._cost.batch(self.problem.space.integers(drawn)).reshape(-1, tries)
-        best = np.abs(costs - targets[:, None]).argmin(1) + tries * np.arange(len(numbers))
-        return [drawn[int(place)] for place in best]
-
-    def _aim(self, target: float) -> float:
-        return (target - self._bins.least) / (self._bins.most - self._bins.least)
-
     # The generator
 
     def _train_generator(self, context: Context) -> dict[str, float]:
         found, rng = self._set, context.rng
         aims = [(self._bin(context) + float(rng.random())) / self._bins.number for _ in range(self.batch)]
-        batch = None
-        if self._generator.count_update(found.task_every):
-            batch = Batch(*(part[: self.task_images or None] for part in context.valid_batch()))
+        due = self._generator.count_update(found.task_every)
+        batch = Batch(*(part[: self.task_images or None] for part in context.valid_batch())) if due else None
         loss, figures = self._guide.loss(context, aims, batch)
         context.backward(loss)
         context.update("generator")
@@ -390,7 +311,7 @@ class ShiftNAS(WeightSharing):
             passes = self._teacher.measure(context, numbers)
         else:
             through = self._guide.through_cost(context, self._distribution) if self._set.theta_path == "cost" else None
-            xi = self._set.lr * max(warmup_cosine(self._progress(context), 0.05), XI_FLOOR)
+            xi = self._set.lr * max(warmup_cosine(self.whole_progress(context), 0.05), XI_FLOOR)
             passes = self._teacher.look_ahead(context, numbers, xi, through)
         gradient = self._distribution.theta.grad
         assert gradient is not None
@@ -403,31 +324,7 @@ class ShiftNAS(WeightSharing):
     def derive(self) -> list[Architecture]:
         """Return architectures of the limit, nearest to it first; without a limit, of the greatest cost."""
         problem, cost, rng = self.problem, self._cost, generator(0, "decode")
-        bounds = [limit.bound for limit in problem.constraints if limit.metric == cost.metric]
-        limit = min([*bounds, self._bins.most])
-        drawn = self._decoded(limit, rng) if self.sampler == "generator" else self._below(limit, rng)
-        kept = sorted(
-            {each for each in drawn if problem.feasible(each)}, key=lambda each: (-cost(each), each.decisions)
-        )
+        limit = min([self._bins.most, *(each.bound for each in problem.constraints if each.metric == cost.metric)])
+        drawn = {each for each in self._drawing.at(limit, self.finalists, rng) if problem.feasible(each)}
+        kept = sorted(drawn, key=lambda each: (-cost(each), each.decisions))
         return kept[: self.finalists] or [problem.sample(rng)]
-
-    def _decoded(self, limit: float, rng: np.random.Generator) -> list[Architecture]:
-        """Return what AG makes of the limit and of targets up to a tenth of the range below it."""
-        aims = np.clip(self._aim(limit) - np.linspace(0.0, 0.1, 8 * self.finalists), 0.0, 1.0).tolist()
-        return [decoded(self._generator, aims[:1], rng, noise=0.0)[0], *decoded(self._generator, aims, rng)]
-
-    def _below(self, limit: float, rng: np.random.Generator) -> list[Architecture]:
-        """Return draws from the bin of the limit and, until there are enough, from those below it."""
-        found: set[Architecture] = set()
-        for number in range(int(self._bins.index(limit)), -1, -1):
-            drawn = [self._within.sample(number, rng) for _ in range(8 * self.finalists)]
-            found.update(each for each in drawn if self.problem.feasible(each))
-            if len(found) >= self.finalists:
-                break
-        return list(found)
-
-
-def _told(values: Mapping[str, float]) -> str:
-    """Return names and values as a sentence tells them."""
-    *most, last = [f"{name}={value:g}" for name, value in values.items()]
-    return f"{', '.join(most)} and {last}"

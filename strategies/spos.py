@@ -10,18 +10,18 @@ No weight of the supernet is tied to what the search finds, so it is the baselin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, final
 
-import numpy as np
 import torch
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError
-from nasforge.space import Architecture
-from nasforge.strategy import Context, Evaluation, Problem, Proposal, WeightSharing
+from nasforge.strategy import Context, Problem
+from nasforge.strategy.evolution.over_weights import EvolutionOverWeights
 from nasforge.strategy.evolution.population import Population, Sizes, uniform_moves
+from nasforge.strategy.paths.training import path_step
 from nasforge.strategy.preset import resolve
 from nasforge.training import TrainConfig
 from nasforge.training.path_sgd import PathSGD
@@ -36,7 +36,7 @@ PRESETS: Final[Mapping[str, Sizes]] = {
 
 @final
 @dataclass
-class SPOS(WeightSharing):
+class SPOS(EvolutionOverWeights):
     """Uniform single path training, then evolution over the trained weights.
 
     `preset` sets the sizes of the evolution, from `population` to `mutation`; a size given beside it goes before.
@@ -73,7 +73,6 @@ class SPOS(WeightSharing):
     tries: int = 100
     retrain: ClassVar[bool] = True
     different_paths: ClassVar[bool] = True
-    _evolution: Population | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -89,12 +88,6 @@ class SPOS(WeightSharing):
     def _sizes(self) -> Sizes:
         return resolve(PRESETS, self)
 
-    def setup(self, problem: Problem) -> None:
-        """Start before the first generation."""
-        super().setup(problem)
-        moves = uniform_moves(problem.space, self.mutation_probability)
-        self._evolution = Population(problem, self._sizes, moves, tries=self.tries)
-
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet."""
         self._net = Supernet(problem.space, seed)
@@ -106,27 +99,11 @@ class SPOS(WeightSharing):
 
     def step(self, context: Context) -> dict[str, float]:
         """Train one architecture drawn by the space's law on a train batch."""
-        images, targets = context.train_batch()
         architecture = self.problem.space.sample(context.rng)
-        with self._net.recording():
-            loss = context.loss(self._net(images, architecture), targets, self.label_smoothing)
-            context.backward(loss)
-        context.update("weights", warmup_cosine(context.progress, self.warmup))
-        return {"loss": float(loss.detach())}
+        rate = warmup_cosine(context.progress, self.warmup)
+        return {"loss": path_step(context, self._net, architecture, self.label_smoothing, rate)}
 
-    def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
-        """Propose the next of the evolution."""
-        return self._population.ask(n, rng)
-
-    def tell(self, results: Sequence[Evaluation]) -> None:
-        """Rate them."""
-        self._population.tell(results)
-
-    def derive(self) -> list[Architecture]:
-        """Return what was rated, best first."""
-        return self._population.ranked
-
-    @property
-    def _population(self) -> Population:
-        assert self._evolution is not None, "setup comes first"
-        return self._evolution
+    def begin_evolution(self) -> Population:
+        """Return an evolution by the article's moves."""
+        moves = uniform_moves(self.problem.space, self.mutation_probability)
+        return Population(self.problem, self._sizes, moves, tries=self.tries)

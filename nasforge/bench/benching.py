@@ -25,6 +25,7 @@ from nasforge.errors import UsageError
 from nasforge.run.atomic import write_json
 from nasforge.run.progress import Listener, Silent
 from nasforge.run.result import environment
+from nasforge.run.resumable import ResumableInterrupt
 
 EVALUATIONS: Final = 300
 SHARES: Final = (1 / 6, 1 / 3, 1 / 2, 1.0)
@@ -33,12 +34,8 @@ GivenSuite = str | tuple[str, Mapping[str, Any]] | Suite
 
 
 @final
-class BenchInterrupted(KeyboardInterrupt):
+class BenchInterrupted(ResumableInterrupt):
     """A bench was stopped; `command` carries it on."""
-
-    def __init__(self, command: str) -> None:
-        super().__init__(command)
-        self.command = command
 
 
 def bench(

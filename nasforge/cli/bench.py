@@ -8,33 +8,36 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from nasforge.cli.bench_truth import make_and_print
-from nasforge.cli.output import print_json, print_table, print_text
+from nasforge.cli.output import print_table, print_text
+from nasforge.cli.running import run_and_print
 
 if TYPE_CHECKING:
     from nasforge.bench import BenchResult
     from nasforge.bench.result import At, Standing, SuiteResult, Versus
+    from nasforge.cli.console import Terminal
 
-INTERRUPTED = 130
 Text = Optional[str]  # noqa: UP045 - typer reads it at run time
+Texts = Optional[list[str]]  # noqa: UP045 - as above
+Number = Optional[int]  # noqa: UP045 - as above
+File = Optional[Path]  # noqa: UP045 - as above
 
 
 def bench(
     options: Annotated[
-        Optional[list[str]],  # noqa: UP045 - typer reads it
+        Texts,
         typer.Argument(help="With --truth: options such as space.width=0.5 training.steps=300 data_options.size=16."),
     ] = None,
     suite: Annotated[
-        Optional[list[str]],  # noqa: UP045 - as above
+        Texts,
         typer.Option(
             help="Suites with options: nb201-cifar10,nats_sss, 'nb201-cifar10 device=pixel3', table:FILE.csv, "
             "truth:FILE.json."
         ),
     ] = None,
     strategy: Annotated[
-        Optional[list[str]],  # noqa: UP045 - as above
-        typer.Option(help="Strategies with options: 'random,evolution population=30 sample=10'."),
+        Texts, typer.Option(help="Strategies with options: 'random,evolution population=30 sample=10'.")
     ] = None,
-    evaluations: Annotated[Optional[int], typer.Option(help="Of each search; 300, or what --seconds allow.")] = None,  # noqa: UP045 - as above
+    evaluations: Annotated[Number, typer.Option(help="Of each search; 300, or what --seconds allow.")] = None,
     seeds: Annotated[
         Text,
         typer.Option(
@@ -51,14 +54,12 @@ def bench(
         Text, typer.Option(help="Train every network of this space alone, and write a truth table.")
     ] = None,
     data: Annotated[Text, typer.Option(help="With --truth: digits (without), fractals, cifar10:DIR, ...")] = None,
-    sample: Annotated[Optional[int], typer.Option(help="With --truth: so many networks in the place of all.")] = None,  # noqa: UP045 - as above
+    sample: Annotated[Number, typer.Option(help="With --truth: so many networks in the place of all.")] = None,
     table: Annotated[
-        Optional[Path],  # noqa: UP045 - as above
-        typer.Option(help="With --truth: where the table is written; truth.json in the folder without."),
+        File, typer.Option(help="With --truth: where the table is written; truth.json in the folder without.")
     ] = None,
     out: Annotated[
-        Optional[Path],  # noqa: UP045 - as above
-        typer.Option(help="Folder, which keeps every search or training; a new one below benches/ without."),
+        File, typer.Option(help="Folder, which keeps every search or training; a new one below benches/ without.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print bench.json, or the truth table, and nothing else.")
@@ -69,17 +70,13 @@ def bench(
         "suite": suite, "strategy": strategy, "evaluations": evaluations, "budgets": budgets, "seconds": seconds,
         "objectives": objectives, "space": space,
     }  # fmt: skip
-    trained = {"data": data, "sample": sample, "table": table}
     if truth is not None:
         _refuse(searched, "goes with --suite and --strategy, and not with --truth")
-        asked = {
-            "options": options or [],
-            "data": data or "digits",
-            "sample": sample,
-            "seeds": count_or_list(seeds or "2"),
-        }
+        trainings = count_or_list(seeds or "2")
+        asked = {"options": options or [], "data": data or "digits", "sample": sample, "seeds": trainings}
         return make_and_print(truth, asked, confidence, workers, table, out, as_json)
-    _refuse({**trained, "option": next(iter(options or ()), None)}, "goes with --truth SPACE, which was not given")
+    trained = {"data": data, "sample": sample, "table": table, "option": next(iter(options or ()), None)}
+    _refuse(trained, "goes with --truth SPACE, which was not given")
     return _compare(
         _listed(suite, "suite"), _listed(strategy, "strategy"), evaluations, seeds or "20", budgets, seconds,
         objectives or "accuracy", space, confidence, workers, out, as_json,
@@ -118,41 +115,28 @@ def _compare(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Compare strategies and print the standings."""
-    from nasforge.bench import BenchInterrupted
     from nasforge.bench import bench as run_bench
-    from nasforge.cli.console import Terminal
-    from nasforge.cli.running import terminated_as_interrupted
     from nasforge.config.configurations import parse_configurations
 
     suites = [(name, _placed(name, given, space)) for name, given in parse_configurations(suite, "suite")]
     strategies = parse_configurations(strategy, "strategy")
-    terminal = Terminal()
-    try:
-        with terminated_as_interrupted():
-            result = run_bench(
-                suites,
-                strategies,
-                evaluations=evaluations,
-                seeds=count_or_list(seeds),
-                budgets=None if budgets is None else _numbers(budgets, "budgets"),
-                seconds=() if seconds is None else _amounts(seconds),
-                objectives=[each.strip() for each in objectives.split(",")],
-                workers=workers,
-                confidence=confidence,
-                out=out,
-                listener=terminal,
-            )
-    except BenchInterrupted as stopped:
-        terminal.closed()
-        terminal.note(f"nasforge: interrupted; go on with: {stopped.command}")
-        return INTERRUPTED
-    finally:
-        terminal.closed()
-    if as_json:
-        print_json(result.to_json())
-    else:
-        print_bench(result)
-    return 0
+
+    def start(listener: Terminal) -> BenchResult:
+        return run_bench(
+            suites,
+            strategies,
+            evaluations=evaluations,
+            seeds=count_or_list(seeds),
+            budgets=None if budgets is None else _numbers(budgets, "budgets"),
+            seconds=() if seconds is None else _amounts(seconds),
+            objectives=[each.strip() for each in objectives.split(",")],
+            workers=workers,
+            confidence=confidence,
+            out=out,
+            listener=listener,
+        )
+
+    return run_and_print(start, lambda result: result.to_json(), lambda result, _: print_bench(result), as_json)
 
 
 def _placed(name: str, options: dict[str, Any], space: str | None) -> dict[str, Any]:

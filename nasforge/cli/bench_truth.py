@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasforge.cli.output import figure, print_json, print_pairs, print_table, print_text
+from nasforge.cli.output import figure, print_pairs, print_table, print_text
+from nasforge.cli.running import run_and_print
 
 if TYPE_CHECKING:
+    from nasforge.cli.console import Terminal
     from nasforge.evaluate import TruthTable
-
-INTERRUPTED = 130
 
 
 def make_and_print(
@@ -19,40 +19,31 @@ def make_and_print(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Make a truth table, print what it says, and return the exit code."""
-    from nasforge.bench.truth import TruthInterrupted, make_truth
-    from nasforge.cli.console import Terminal
-    from nasforge.cli.running import terminated_as_interrupted
+    from nasforge.bench.truth import make_truth
     from nasforge.config.options import parse_options
 
     given = parse_options(asked["options"], ("space", "training", "data_options"))
-    terminal = Terminal()
-    try:
-        with terminated_as_interrupted():
-            made = make_truth(
-                space,
-                asked["data"],
-                space_options=given["space"],
-                training=given["training"],
-                data_options=given["data_options"],
-                sample=asked["sample"],
-                seeds=asked["seeds"],
-                workers=workers,
-                out=out,
-                table=table,
-                listener=terminal,
-            )
-    except TruthInterrupted as stopped:
-        terminal.closed()
-        terminal.note(f"nasforge: interrupted; go on with: {stopped.command}")
-        return INTERRUPTED
-    finally:
-        terminal.closed()
-    if as_json:
-        print_json(json.loads(made.to_text()))
-        return 0
-    assert terminal.folder is not None
-    print_truth(made, table or terminal.folder / "truth.json", confidence)
-    return 0
+
+    def start(listener: Terminal) -> TruthTable:
+        return make_truth(
+            space,
+            asked["data"],
+            space_options=given["space"],
+            training=given["training"],
+            data_options=given["data_options"],
+            sample=asked["sample"],
+            seeds=asked["seeds"],
+            workers=workers,
+            out=out,
+            table=table,
+            listener=listener,
+        )
+
+    def show(made: TruthTable, terminal: Terminal) -> None:
+        assert terminal.folder is not None
+        print_truth(made, table or terminal.folder / "truth.json", confidence)
+
+    return run_and_print(start, lambda made: json.loads(made.to_text()), show, as_json)
 
 
 def print_truth(made: TruthTable, path: Path, confidence: float) -> None:

@@ -1,4 +1,4 @@
-"""What `search` and `resume` share: progress, Ctrl-C, the summary and the exit code."""
+"""What commands of long work share: progress, Ctrl-C, the exit code, and the summary of `search` and `resume`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nasforge.cli.output import figure, print_json, print_pairs, print_table, print_text
 
 if TYPE_CHECKING:
+    from nasforge.cli.console import Terminal
     from nasforge.run.outcome import SearchResult
 
 LIMITS_MISSED = 3
 INTERRUPTED = 130
+MadeT = TypeVar("MadeT")
 
 
 def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
@@ -42,6 +44,40 @@ def run_and_report(start: Callable[[Any], Any], as_json: bool) -> int:
     else:
         print_summary(result)
     return LIMITS_MISSED if result.status == "limit_missed" else 0
+
+
+def run_resumable(start: Callable[[Terminal], MadeT]) -> tuple[MadeT, Terminal] | None:
+    """Run `start(listener)`; return what it made and the listener, or None after saying how stopped work goes on."""
+    from nasforge.cli.console import Terminal
+    from nasforge.run.resumable import ResumableInterrupt
+
+    terminal = Terminal()
+    try:
+        with terminated_as_interrupted():
+            return start(terminal), terminal
+    except ResumableInterrupt as stopped:
+        terminal.closed()
+        terminal.note(f"nasforge: interrupted; go on with: {stopped.command}")
+        return None
+    finally:
+        terminal.closed()
+
+
+def run_and_print(
+    start: Callable[[Terminal], MadeT],
+    document: Callable[[MadeT], Any],
+    show: Callable[[MadeT, Terminal], None],
+    as_json: bool,
+) -> int:
+    """Run `start(listener)`, print its document or show it, and return the exit code."""
+    done = run_resumable(start)
+    if done is None:
+        return INTERRUPTED
+    if as_json:
+        print_json(document(done[0]))
+    else:
+        show(*done)
+    return 0
 
 
 @contextmanager

@@ -75,21 +75,13 @@ def sweep(
 
 def run_sweep(start: Callable[[Listener], SweepResult], as_json: bool) -> int:
     """Run `start(listener)`, print what has become of the members, and return the exit code."""
-    from nasforge.cli.console import Terminal
     from nasforge.cli.output import print_json
-    from nasforge.cli.running import INTERRUPTED, LIMITS_MISSED, terminated_as_interrupted
-    from nasforge.config.sweep import SweepInterrupted
+    from nasforge.cli.running import INTERRUPTED, LIMITS_MISSED, run_resumable
 
-    terminal = Terminal()
-    try:
-        with terminated_as_interrupted():
-            result = start(terminal)
-    except SweepInterrupted as stopped:
-        terminal.closed()
-        terminal.note(f"nasforge: interrupted; go on with: {stopped.command}")
+    done = run_resumable(start)
+    if done is None:
         return INTERRUPTED
-    finally:
-        terminal.closed()
+    result, _ = done
     if as_json:
         print_json(result.to_json())
     else:

@@ -21,6 +21,7 @@ from nasforge.config.member import Runner
 from nasforge.errors import NasforgeError, RunFolderError, UsageError, unknown_name_sentence
 from nasforge.run.atomic import folder_error
 from nasforge.run.progress import Listener, Silent
+from nasforge.run.resumable import ResumableInterrupt
 from nasforge.run.sweep_folder import SweepResult, is_sweep
 
 OPEN_NAMES: Final = ("space", "strategy", "target", "task", "budget")
@@ -30,12 +31,8 @@ FOLDER: Final = Path("sweeps")
 
 
 @final
-class SweepInterrupted(KeyboardInterrupt):
+class SweepInterrupted(ResumableInterrupt):
     """A sweep was stopped by Ctrl-C or the end of a batch job; `command` carries it on."""
-
-    def __init__(self, command: str) -> None:
-        super().__init__(command)
-        self.command = command
 
 
 def sweep(

@@ -173,6 +173,13 @@ class WeightSharing(Strategy):
         """Return the phases in order; the default is one."""
         return [Phase("train")]
 
+    def whole_progress(self, context: Context) -> float:
+        """Return the share of the whole training that is done, over all phases, 0 <= share < 1."""
+        phases = self.phases()
+        place = [phase.name for phase in phases].index(context.phase.name)
+        before = sum(phase.share for phase in phases[:place])
+        return (before + context.progress * phases[place].share) / sum(phase.share for phase in phases)
+
     def start_phase(self, phase: Phase, modules: Mapping[str, torch.nn.Module]) -> None:
         """Prepare a phase (shrink the space, freeze a block); called once, not again on resume within it."""
 

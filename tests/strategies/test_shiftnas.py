@@ -16,6 +16,7 @@ from nasforge.hardware.cost import WalkCost
 from nasforge.rng import generator
 from nasforge.run.progress import Listener
 from nasforge.strategy import Problem
+from nasforge.strategy.bins.drawing import aim
 from nasforge.strategy.bins.generator import decoded
 from nasforge.testing.small_spaces import elastic_space, path_space
 from nasforge.testing.trial import Trial
@@ -164,39 +165,21 @@ def test_a_sandwich_is_the_biggest_the_drawn_ones_and_the_smallest_and_single_is
 def test_the_drawn_ones_spread_over_the_bins_whatever_draws_them(sampler):
     strategy, _ = make(sampler=sampler, bins=4)
     rng = np.random.default_rng(0)
-    drawn = [pair for _ in range(25) for pair in zip(range(4), strategy._children(range(4), rng), strict=True)]
+    drawn = [pair for _ in range(25) for pair in enumerate(strategy._drawing.for_bins(range(4), rng).architectures)]
     assert all(SPACE.contains(child) for _, child in drawn)
     off = [abs(int(strategy._bins.index(strategy._cost(child))) - number) for number, child in drawn]
     assert max(off) <= (1 if sampler != "generator" else 2)
     assert len({child for _, child in drawn}) > 40
 
 
-def test_a_target_that_the_generator_misses_is_drawn_from_the_table_and_only_where_asked_for():
-    for fallback in (True, False):
-        strategy, _ = make(bins=8, tries=1, fallback=fallback)
-        with torch.no_grad():  # a generator that knows nothing but the largest architecture
-            for choice, own in strategy._generator._own.items():
-                best = SPACE.largest().decisions[choice]
-                strategy._generator.bias[own] = -100.0
-                strategy._generator.bias[own.start + best] = 100.0
-        rng = np.random.default_rng(0)
-        reached = {int(strategy._bins.index(strategy._cost(strategy._children([0], rng)[0]))) for _ in range(10)}
-        assert reached == ({0} if fallback else {7})
-
-
-def test_in_bin_is_of_the_generator_s_own_draws_and_the_rest_is_the_share_of_fallbacks():
-    counted = {}
-    for fallback in (True, False):
-        strategy, training = make(bins=3, tries=1, fallback=fallback, recipe="single")
-        drawn = strategy._within.sample
-        calls = []
-        strategy._within.sample = lambda *given, drawn=drawn, calls=calls: calls.append(given) or drawn(*given)
-        found = [strategy._train_weights(_context(strategy, training, seed)) for seed in range(20)]
-        counted[fallback] = [row["in_bin"] for row in found]
-        assert sum(row["fallback_share"] for row in found) == len(calls)
-        assert bool(calls) == fallback
-    assert counted[True] == counted[False]
-    assert 0 < np.mean(counted[True]) < 1
+def test_figures_of_a_step_say_how_the_generator_did_and_of_the_others_only_what_they_drew():
+    for sampler, said in (
+        ("generator", {"in_bin", "drawn_macs", "fallback_share"}),
+        ("table", {"in_bin", "drawn_macs"}),
+    ):
+        for recipe, losses in (("single", {"loss"}), ("sandwich", {"loss", "children_loss"})):
+            strategy, training = make(sampler=sampler, recipe=recipe)
+            assert strategy._train_weights(_context(strategy, training, 0)).keys() == losses | said
 
 
 def test_the_generator_s_gradient_has_the_task_s_loss_in_it():
@@ -305,7 +288,7 @@ def learned():
 
 
 def generated_cost(strategy, bound):
-    drawn = decoded(strategy._generator, [strategy._aim(bound)] * 100, np.random.default_rng(0))
+    drawn = decoded(strategy._generator, [aim(strategy._bins, bound)] * 100, np.random.default_rng(0))
     return float(np.mean([SPACE.macs(a) for a in drawn]))
 
 

@@ -18,6 +18,7 @@ from nasforge.errors import UsageError
 from nasforge.evaluate.truth_table import TruthTable
 from nasforge.run.atomic import write_text
 from nasforge.run.progress import Listener, Silent
+from nasforge.run.resumable import ResumableInterrupt
 from nasforge.space import Architecture, SearchSpace
 from nasforge.tasks import DataSource
 
@@ -26,12 +27,8 @@ FILE: Final = "truth.json"
 
 
 @final
-class TruthInterrupted(KeyboardInterrupt):
+class TruthInterrupted(ResumableInterrupt):
     """The making of a truth table was stopped; `command` carries it on."""
-
-    def __init__(self, command: str) -> None:
-        super().__init__(command)
-        self.command = command
 
 
 def make_truth(

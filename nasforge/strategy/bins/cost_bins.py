@@ -7,6 +7,7 @@ the cheapest and dearest architectures are hardly ever seen. A bin is drawn firs
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -191,7 +192,7 @@ class BinSampler:
 
     def __init__(self, space: SearchSpace, cost: Cost, bins: CostBins, found: Coverage) -> None:
         """Sort what covers the space into the bins."""
-        self._space, self._cost, self.bins = space, cost, bins
+        self._space, self.cost, self.bins = space, cost, bins
         places = bins.index(found.costs)
         self._tables = [found.rows[places == number] for number in range(bins.number)]
         self._common = bins.histogram(cost.batch(space.sample_batch(POOL, np.random.default_rng(0)))) / POOL
@@ -202,11 +203,19 @@ class BinSampler:
         known: Rows = self._tables[number]
         return known
 
+    def costs(self, architectures: Sequence[Architecture]) -> npt.NDArray[np.float64]:
+        """Return the costs of one architecture or more, (n,)."""
+        return self.cost.batch(self._space.integers(architectures))
+
+    def hits(self, architectures: Sequence[Architecture], numbers: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """Return whether each architecture lies in the bin of the number beside it, (n,)."""
+        return np.asarray(self.bins.index(self.costs(architectures)) == np.asarray(numbers))
+
     def sample(self, number: int, rng: np.random.Generator) -> Architecture:
         """Draw an architecture of bin `number`."""
         if self._common[number] > 0.02:
             rows = self._space.sample_batch(64, rng)
-            inside = np.flatnonzero(self.bins.index(self._cost.batch(rows)) == number)
+            inside = np.flatnonzero(self.bins.index(self.cost.batch(rows)) == number)
             if len(inside):
                 return self._space.from_decisions(rows[inside[0]])
         known = self._tables[number]
@@ -216,7 +225,7 @@ class BinSampler:
     def _walked(self, current: Architecture, number: int, rng: np.random.Generator) -> Architecture:
         for _ in range(2 * len(self._space.choices)):
             moved = self._space.mutate(current, rng)
-            if int(self.bins.index(self._cost(moved))) == number:
+            if int(self.bins.index(self.cost(moved))) == number:
                 current = moved
         return current
 

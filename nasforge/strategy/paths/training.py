@@ -16,7 +16,7 @@ from torch import nn
 from nasforge.build import Supernet
 from nasforge.errors import IncompatibleError
 from nasforge.rng import generator
-from nasforge.space import SearchSpace
+from nasforge.space import Architecture, SearchSpace
 from nasforge.space.lower import MixOp
 from nasforge.space.restriction import activity
 from nasforge.strategy.base import Problem
@@ -95,6 +95,27 @@ def weight_step(context: Context, net: Supernet, paths: PathLogits, smoothing: f
     loss = context.loss(net(images, paths.draw(context.rng)), targets, smoothing)
     context.backward(loss)
     context.update("weights", peak * 0.5 * (1.0 + math.cos(math.pi * context.progress)))
+    return float(loss.detach())
+
+
+def path_step(context: Context, net: Supernet, architecture: Architecture, smoothing: float, rate: float) -> float:
+    """Train what one architecture uses on a train batch and return the loss; `weights` is a `PathSGD`.
+
+    Args:
+        context: of the step.
+        net: the shared weights.
+        architecture: whose path runs, alone.
+        smoothing: of the labels.
+        rate: factor of the learning rate.
+
+    Raises:
+        DivergedError: the loss is NaN or infinite.
+    """
+    images, targets = context.train_batch()
+    with net.recording():
+        loss = context.loss(net(images, architecture), targets, smoothing)
+        context.backward(loss)
+    context.update("weights", rate)
     return float(loss.detach())
 
 
