@@ -6,14 +6,28 @@ NaN lies in no range.
 
 from __future__ import annotations
 
+import math
 import operator
+import sys
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from types import SimpleNamespace
+from typing import Annotated, Any, Final
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 
 from nasforge.errors import UsageError
+
+Count = Annotated[int, Ge(1)]
+"""A whole number from 1."""
+Finite = Annotated[float, Gt(-math.inf), Lt(math.inf)]
+"""A finite number."""
+Positive = Annotated[float, Gt(0), Lt(math.inf)]
+"""A finite number above 0."""
+NonNegative = Annotated[float, Ge(0), Lt(math.inf)]
+"""A finite number of at least 0."""
+Share = Annotated[float, Ge(0), Lt(1)]
+"""A share that is not the whole."""
 
 BOUNDS: Final[dict[type, tuple[str, Callable[[Any, Any], bool], str]]] = {
     Gt: ("gt", operator.gt, "above"),
@@ -51,6 +65,20 @@ def check_range(value: Any, kind: Any, what: str) -> None:
     if isinstance(value, int | float) and not all(holds(value, getattr(b, name)) for name, holds, _, b in known):
         expected = " and ".join(f"{words} {getattr(bound, name):g}" for name, _, words, bound in known)
         raise UsageError(f"{what} was given {value:g}; expected {expected}.")
+
+
+def declared(owner: type) -> dict[str, Any]:
+    """Return the types of a class's attributes; `Any` for one that names what only its type checker imports."""
+    found: dict[str, Any] = {}
+    for each in reversed(owner.__mro__):
+        names = vars(sys.modules.get(each.__module__, sys))
+        for name, written in vars(each).get("__annotations__", {}).items():
+            holder = SimpleNamespace(__annotations__={name: written})
+            try:
+                found |= typing.get_type_hints(holder, names, include_extras=True)
+            except Exception:  # noqa: BLE001 - annotations are a plug-in's own, and may not even be types
+                found[name] = Any
+    return found
 
 
 def _inner(value: Any, kind: Any) -> Iterator[tuple[Any, Any]]:

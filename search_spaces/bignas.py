@@ -30,6 +30,7 @@ from nasforge.ops import (
     divisible,
     residual,
 )
+from nasforge.ranges import Share
 from nasforge.space import Choice, Input, Mapped, Node, SearchSpace, choice, combine, repeat, select
 
 
@@ -136,7 +137,7 @@ def bignas(
     width: float = 1.0,
     preset: str | None = None,
     resolutions: Sequence[int] | None = None,
-    dropout: float | None = None,
+    dropout: Share | None = None,
     zero_init: bool = True,
     skeleton: Skeleton | None = None,
 ) -> SearchSpace:

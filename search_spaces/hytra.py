@@ -16,6 +16,7 @@ from typing import Final, final
 from nasforge.errors import SpaceError, unknown_name_sentence
 from nasforge.ops import Conv, GlobalPool, HybridBlock, Linear, Pool, ScaleEntry
 from nasforge.ops.hybrid import BOTTLENECK, SHORTCUTS
+from nasforge.ranges import Share
 from nasforge.space import (
     Architecture,
     Choice,
@@ -136,7 +137,7 @@ def hytra(
     halvings: str = "one",
     scales: Sequence[int] | None = None,
     act: str = "relu",
-    se: float = 0.0,
+    se: Share = 0.0,
     shortcut: str = "conv",
     last_stride: int = 2,
 ) -> SearchSpace:

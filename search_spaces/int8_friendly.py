@@ -14,6 +14,7 @@ from typing import Any, Final, final
 
 from nasforge.errors import SpaceError
 from nasforge.ops import Activation, BasicBlock, Bottleneck, Conv, GlobalPool, Linear, MBConv, divisible, residual
+from nasforge.ranges import Share
 from nasforge.space import Architecture, Input, Mapped, Node, SearchSpace, choice, one_of, operator_choice, repeat
 
 CHANNELS: Final = 16
@@ -77,7 +78,7 @@ def int8_friendly(
     width: float = 1.0,
     preset: str | None = None,
     skeleton: Skeleton | None = None,
-    dropout: float = 0.0,
+    dropout: Share = 0.0,
 ) -> SearchSpace:
     """Declare the space.
 

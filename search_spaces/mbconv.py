@@ -16,6 +16,7 @@ from typing import Final, final
 
 from nasforge.errors import SpaceError
 from nasforge.ops import Conv, GlobalPool, Linear, MBConv, Zero, divisible, residual
+from nasforge.ranges import Share
 from nasforge.space import Architecture, Input, Node, SearchSpace, boundary, one_of
 
 SMALL_BELOW: Final = 96
@@ -99,7 +100,7 @@ def mbconv(
     width: float = 1.0,
     preset: str | None = None,
     skeleton: Skeleton | None = None,
-    dropout: float = 0.0,
+    dropout: Share = 0.0,
     zero_init: bool | None = None,
 ) -> SearchSpace:
     """Declare the space. Boundaries are `block1` to the number of stages, one behind each.

@@ -12,6 +12,7 @@ from typing import Any, Final, final
 
 from nasforge.errors import SpaceError
 from nasforge.ops import Conv, GlobalPool, Linear, MBConv, Resize, divisible, residual
+from nasforge.ranges import Share
 from nasforge.space import Choice, Input, Mapped, Node, SearchSpace, choice, repeat
 
 
@@ -70,7 +71,7 @@ def mbconv_elastic(
     width: float = 1.0,
     preset: str | None = None,
     skeleton: Skeleton | None = None,
-    dropout: float = 0.0,
+    dropout: Share = 0.0,
 ) -> SearchSpace:
     """Declare the space.
 

@@ -15,6 +15,7 @@ from typing import Final, final
 
 from nasforge.errors import SpaceError, unknown_name_sentence
 from nasforge.ops import Activation, Conv, Conv2d, GlobalPool, Linear, MBConv, Zero, divisible, residual
+from nasforge.ranges import Share
 from nasforge.space import Architecture, Input, Node, SearchSpace, one_of
 from nasforge.space.paths import TRUNK, choice_name, path_name, split_paths
 
@@ -75,7 +76,7 @@ def neas(
     skeleton: Skeleton | None = None,
     paths: int = 2,
     splits: Sequence[int] | None = None,
-    dropout: float = 0.0,
+    dropout: Share = 0.0,
 ) -> SearchSpace:
     """Declare the space.
 

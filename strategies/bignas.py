@@ -25,6 +25,7 @@ import torch
 from nasforge.build import Supernet
 from nasforge.errors import UsageError
 from nasforge.layers.conv import ElasticBatchNorm
+from nasforge.ranges import Finite, NonNegative, Positive, Share
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
 from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels, without_options
@@ -120,33 +121,33 @@ class BigNAS(WeightSharing):
     preset: Literal["quick", "paper", "attentive"] = "quick"
     optimiser: str | None = None
     schedule: str | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    floor: float | None = None
-    clip: float | None = None
-    label_smoothing: float | None = None
+    lr: Positive | None = None
+    weight_decay: NonNegative | None = None
+    floor: Share | None = None
+    clip: NonNegative | None = None
+    label_smoothing: Share | None = None
     drop_path: float | None = None
     coarse: int | None = None
     fine: int | None = None
     parents: int | None = None
     levels: tuple[str, ...] | None = None
-    momentum: float = 0.9
-    rms_decay: float = 0.9
-    epsilon: float = 1e-3
+    momentum: Share = 0.9
+    rms_decay: Share = 0.9
+    epsilon: Positive = 1e-3
     norm_momentum: float | None = None
-    warmup: float = 0.05
-    warmup_epochs: float = 5.0
-    decay: float = 0.97
-    decay_epochs: float = 2.4
+    warmup: Share = 0.05
+    warmup_epochs: NonNegative = 5.0
+    decay: Positive = 0.97
+    decay_epochs: Positive = 2.4
     children: int = 2
     teaching: Literal["soft", "alpha", "labels"] = "soft"
-    temperature: float = 1.0
-    alpha_low: float = -1.0
-    alpha_high: float = 1.0
-    alpha_clip: float = 5.0
+    temperature: Positive = 1.0
+    alpha_low: Finite = -1.0
+    alpha_high: Finite = 1.0
+    alpha_clip: Positive = 5.0
     sandwich: bool = True
     untrained: tuple[str, ...] = ()
-    budgets: tuple[float, ...] = ()
+    budgets: tuple[Positive, ...] = ()
     retrain: ClassVar[bool] = False
     different_paths: ClassVar[bool] = True
     _queue: list[Architecture] = field(default_factory=list, init=False, repr=False)

@@ -24,6 +24,7 @@ from torch import nn
 
 from nasforge import Objective
 from nasforge.errors import UsageError
+from nasforge.ranges import Count, NonNegative, Positive, Share
 from nasforge.rng import generator
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
@@ -118,12 +119,12 @@ class BossNAS(WeightSharing):
 
     preset: Literal["quick", "paper", "paper_sizes"] = "quick"
     optimiser: str | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    warmup: float | None = None
-    hidden: int | None = None
-    outputs: int | None = None
-    lift: int | None = None
+    lr: Positive | None = None
+    weight_decay: NonNegative | None = None
+    warmup: Share | None = None
+    hidden: Count | None = None
+    outputs: Count | None = None
+    lift: Count | None = None
     pairs: str | None = None
     views: str | None = None
     momentum: float | None = None

@@ -23,6 +23,7 @@ import torch
 from nasforge.build import Supernet
 from nasforge.build.modes import frozen_statistics, without_dropout
 from nasforge.errors import IncompatibleError, InfeasibleError, UsageError
+from nasforge.ranges import NonNegative, Positive, Share
 from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
 from nasforge.space.paths import shared_boundary
@@ -95,8 +96,8 @@ class NEAS(EvolutionOverWeights):
     """
 
     preset: Literal["quick", "paper"] = "quick"
-    lr: float | None = None
-    weight_decay: float | None = None
+    lr: Positive | None = None
+    weight_decay: NonNegative | None = None
     population: int | None = None
     generations: int | None = None
     parents: int | None = None
@@ -104,13 +105,13 @@ class NEAS(EvolutionOverWeights):
     mutation: int | None = None
     mutation_probability: float = 0.1
     tries: int = 100
-    label_smoothing: float = 0.1
+    label_smoothing: Share = 0.1
     divide: Literal["paths", "none"] = "paths"
     shrinking: Literal["both", "potential", "diversity", "random", "none"] = "both"
     keep: int = 2
     warmup: float = 1 / 3
     final: float = 1 / 3
-    balance: float = 1.0
+    balance: NonNegative = 1.0
     potential: Literal["accuracy", "nll"] = "accuracy"
     decay: float = 0.95
     measure_every: int = 2

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from nasforge.build import Supernet
 from nasforge.build.modes import batch_statistics
 from nasforge.errors import IncompatibleError, SpaceError, UsageError, unknown_name_sentence
+from nasforge.ranges import NonNegative, Positive
 from nasforge.rng import generator, integer_seed
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Problem, WeightSharing
@@ -105,11 +106,11 @@ class PoolingMixture(WeightSharing):
     models: int = 4
     assignment: Literal["balanced", "unbalanced", "fixed"] = "balanced"
     judged_by: Literal["responsible", "best"] = "responsible"
-    lr: float = 0.1
+    lr: Positive = 0.1
     floor: float = 0.01
     warmup: float = 0.0
-    weight_decay: float = 0.0
-    temperature: float = 100.0
+    weight_decay: NonNegative = 0.0
+    temperature: Positive = 100.0
     keep: float = 0.9
     rated: int = 100
     largest: int = 1000

@@ -22,6 +22,7 @@ import torch
 
 from nasforge.build import Supernet
 from nasforge.errors import IncompatibleError, UsageError
+from nasforge.ranges import Count, NonNegative, Positive, Share
 from nasforge.rng import generator
 from nasforge.space import Architecture
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
@@ -137,20 +138,20 @@ class ShiftNAS(WeightSharing):
     estimator: str | None = None
     theta_path: str | None = None
     cost_model: str | None = None
-    width: float | None = None
+    width: NonNegative | None = None
     uniform: float | None = None
     theta_every: int | None = None
-    theta_lr: float | None = None
+    theta_lr: Positive | None = None
     theta_decay: float | None = None
-    generator_lr: float | None = None
+    generator_lr: Positive | None = None
     generator_every: int | None = None
     task_every: int | None = None
     lam: float | None = None
     bonus: float | None = None
     tries: int | None = None
     fallback: bool | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
+    lr: Positive | None = None
+    weight_decay: NonNegative | None = None
     bins: int = 0
     cost: str | None = None
     sampler: str = "generator"
@@ -160,11 +161,11 @@ class ShiftNAS(WeightSharing):
     memory: float = 0.7
     theta_bins: int = 0
     sign: int = 1
-    units: int = 64
+    units: Count = 64
     batch: int = 16
     temperature: float = 1.0
     task_images: int = 16
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     finalists: int = 8
     retrain: ClassVar[bool] = False
     _set: Constants = field(init=False, repr=False, compare=False)

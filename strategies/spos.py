@@ -18,6 +18,7 @@ import torch
 
 from nasforge.build import Supernet
 from nasforge.errors import UsageError
+from nasforge.ranges import NonNegative, Positive, Share
 from nasforge.strategy import Context, Problem
 from nasforge.strategy.evolution.over_weights import EvolutionOverWeights
 from nasforge.strategy.evolution.population import Population, Sizes, uniform_moves
@@ -59,10 +60,10 @@ class SPOS(EvolutionOverWeights):
         tries: draws of a child that are known or beyond the limits before it is given up.
     """
 
-    lr: float = 0.1
-    weight_decay: float = 5e-4
+    lr: Positive = 0.1
+    weight_decay: NonNegative = 5e-4
     warmup: float = 0.05
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     preset: Literal["quick", "paper"] = "quick"
     population: int | None = None
     generations: int | None = None

@@ -6,7 +6,6 @@ line, the configuration and Python agree by construction.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 import os
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 from nasforge import registry
 from nasforge.errors import NasforgeError, PluginError, UsageError, unknown_name_sentence
-from nasforge.ranges import check_range
+from nasforge.ranges import check_range, declared
 from nasforge.run.settings import short_form
 from nasforge.space import SearchSpace
 from nasforge.strategy import Strategy
@@ -201,16 +200,9 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    if dataclasses.is_dataclass(function):
-        return {part.name: _hint_of(function, part.name, part.type) for part in dataclasses.fields(function)}
+    if isinstance(function, type):
+        return declared(function)
     try:
         return typing.get_type_hints(function, include_extras=True)
     except Exception:  # noqa: BLE001 - a plug-in's annotations may name what only its type checker imports
         return {}
-
-
-def _hint_of(owner: Any, name: str, written: Any) -> Any:
-    try:
-        return typing.get_type_hints(owner, include_extras=True)[name]
-    except Exception:  # noqa: BLE001 - as above: fall back to the plain names
-        return {"int": int, "float": float, "str": str, "bool": bool}.get(str(written), Any)

@@ -7,6 +7,7 @@ large one. Clocks only cut what does not fit; a budget in evaluations or epochs 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -140,6 +141,6 @@ def _epochs(training: Mapping[str, Any], key: str, default: float) -> float:
     value = training.get(key)
     if value is None:
         return float(max(1, round(default)))
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UsageError(f"training.{key} was given {value!r}; expected a number of epochs above zero.")
     return float(value)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, final, get_type_hints
+from typing import Any, ClassVar, Final, final
 
 import numpy as np
 
 from nasforge.errors import InfeasibleError
 from nasforge.goals import Constraint, Objective
 from nasforge.hardware.cost import Cost
-from nasforge.ranges import check_range
+from nasforge.ranges import check_range, declared
 from nasforge.space import Architecture, SearchSpace
 
 FILTERED_DRAWS: Final = 1000
@@ -237,10 +237,7 @@ class Strategy(ABC):
         self.problem = problem
 
     def _check_options(self) -> None:
-        try:
-            kinds = get_type_hints(type(self), include_extras=True)
-        except NameError:  # an annotation that only the type checker imports
-            return
+        kinds = declared(type(self))
         for part in getattr(type(self), "__dataclass_fields__", {}).values():
             if part.init:
                 check_range(getattr(self, part.name), kinds[part.name], f"option '{part.name}' of the strategy")
