@@ -29,7 +29,8 @@ from nasforge.ranges import Finite, NonNegative, Positive, Share
 from nasforge.space import Architecture
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
 from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels, without_options
-from nasforge.strategy.preset import check_names, resolve
+from nasforge.strategy.preset import resolve
+from nasforge.strategy.refusal import refuse_unknown
 from nasforge.strategy.sandwich import ChildLoss, sandwich_step
 from nasforge.training import TrainConfig, adaptive_alpha_divergence, make_sgd, soft_cross_entropy
 from nasforge.training.schedule import constant_ending, warmup_cosine
@@ -172,7 +173,7 @@ class BigNAS(WeightSharing):
                 f"norm_momentum={self.norm_momentum}; expected the first two above 0, and a share above 0 up to 1."
             )
         given = {"optimiser": found.optimiser, "schedule": found.schedule, "teaching": self.teaching}
-        check_names("bignas", given, {**CHOICES, "teaching": tuple(self._teachings())})
+        refuse_unknown("bignas", given, {**CHOICES, "teaching": tuple(self._teachings())})
 
     def _teachings(self) -> Mapping[str, ChildLoss | None]:
         alpha = partial(adaptive_alpha_divergence, low=self.alpha_low, high=self.alpha_high, clip=self.alpha_clip)

@@ -23,7 +23,6 @@ import torch
 from torch import nn
 
 from nasforge import Objective
-from nasforge.errors import UsageError
 from nasforge.ranges import Count, NonNegative, Positive, Share
 from nasforge.rng import generator
 from nasforge.space import Architecture
@@ -35,7 +34,8 @@ from nasforge.strategy.blocks.prefixed import PrefixedPaths
 from nasforge.strategy.blocks.rating import BlockRating, centre_distance
 from nasforge.strategy.blocks.record import BlockRecord
 from nasforge.strategy.blocks.search import by_centre, by_own, evolve, mean_of, traverse
-from nasforge.strategy.preset import check_names, resolve
+from nasforge.strategy.preset import resolve
+from nasforge.strategy.refusal import refuse_unknown, refuse_unless, told
 from nasforge.training import RATING, TrainConfig, counted_as, make_lars
 from nasforge.training.bootstrap import ON_COLLAPSE, VIEWS, centre, check_batch, distance, report_collapse, spread
 from nasforge.training.ema import rising_momentum
@@ -150,13 +150,17 @@ class BossNAS(WeightSharing):
         self._set = found = resolve(PRESETS, self)
         counts = ("paths", "traversed", "generations", "finalists", "calibration", "accumulate", "images", "hidden")
         given = {name: getattr(found, name, None) or getattr(self, name) for name in (*CHOICES, *counts)}
-        check_names("bossnas", given, CHOICES)
-        values = {name: given[name] for name in counts}
-        if min(values.values()) < 1 or self.population < 2 or self.smallest_batch < 2 or not 0 <= found.momentum < 1:
-            raise UsageError(
-                f"bossnas was given {values}, population={self.population}, smallest_batch={self.smallest_batch} and "
-                f"momentum={found.momentum}; expected 1 or more, 2 or more for the next two, and 0 <= momentum < 1."
-            )
+        refuse_unknown("bossnas", given, CHOICES)
+        refuse_unless(
+            "bossnas", [(given[name] >= 1, told(**{name: given[name]}), "expected 1 or more") for name in counts]
+        )
+        pairs = {"population": self.population, "smallest_batch": self.smallest_batch}
+        refuse_unless(
+            "bossnas", [(count >= 2, told(**{name: count}), "expected 2 or more") for name, count in pairs.items()]
+        )
+        refuse_unless(
+            "bossnas", [(0 <= found.momentum < 1, told(momentum=found.momentum), "expected 0 <= momentum < 1")]
+        )
 
     def setup(self, problem: Problem) -> None:
         """Cut the space into blocks."""

@@ -18,6 +18,7 @@ from nasforge.bench.result import BenchResult, SuiteResult
 from nasforge.bench.running import Plan, Task, run_all
 from nasforge.bench.scoring import Scoring, Searches
 from nasforge.bench.searching import Allowance, Contest
+from nasforge.bench.statistics import check_confidence
 from nasforge.bench.suites import Suite
 from nasforge.bench.suites.named import label_of, make_suite
 from nasforge.bench.trace import Trace
@@ -79,7 +80,7 @@ def bench(
     """
     notes: list[str] = []
     allowance = _allowance(evaluations, seconds)
-    scoring = Scoring(_budgets(budgets, allowance), tuple(sorted(map(float, seconds))), _share(confidence))
+    scoring = Scoring(_budgets(budgets, allowance), tuple(sorted(map(float, seconds))), check_confidence(confidence))
     numbers, processes = _seeds(seeds), _workers(workers)
     contestants = contestants_of(strategies, notes)
     contests = _contests(suites, objectives)
@@ -167,12 +168,6 @@ def _seeds(given: int | Sequence[int]) -> tuple[int, ...]:
     if not numbers or len(set(numbers)) < len(numbers) or min(numbers) < 0:
         raise UsageError(f"seeds was given {given}; expected at least one, and each once.")
     return numbers
-
-
-def _share(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence was given {confidence:g}; expected a number between 0 and 1, such as 0.95.")
-    return confidence
 
 
 def _contests(given: Sequence[GivenSuite], objectives: Sequence[str]) -> tuple[Contest, ...]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from nasforge.bench.rank_correlation import Array, partial_correlation, rank_correlations, resampled_weights
 from nasforge.bench.regret import top_regret
+from nasforge.bench.statistics import check_confidence
 from nasforge.errors import UsageError
 
 FEWEST: Final = 4
@@ -296,8 +297,7 @@ def rating_difference(
 
 
 def _check(confidence: float, top: Sequence[int], resamples: int) -> None:
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence was given {confidence:g}; expected a number between 0 and 1, such as 0.95.")
+    check_confidence(confidence)
     if resamples < 1:
         raise UsageError(f"resamples was given {resamples}; expected a whole number above zero, such as {RESAMPLES}.")
     for k in top:

@@ -45,6 +45,17 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def check_confidence(confidence: float) -> float:
+    """Return a confidence that is one.
+
+    Raises:
+        UsageError: not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence was given {confidence:g}; expected a number between 0 and 1, such as 0.95.")
+    return confidence
+
+
 def interval(values: Sequence[float], kind: Kind = "t", confidence: float = 0.95) -> Interval | None:
     """Return an interval of the mean; None for fewer than two values, from which nothing follows.
 
@@ -59,8 +70,7 @@ def interval(values: Sequence[float], kind: Kind = "t", confidence: float = 0.95
     """
     if kind not in ("t", "bootstrap"):
         raise UsageError(f"interval was given '{kind}'; expected t or bootstrap.")
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence was given {confidence:g}; expected a number between 0 and 1, such as 0.95.")
+    check_confidence(confidence)
     if len(values) < 2:
         return None
     return _student(values, confidence) if kind == "t" else _resampled(values, confidence)

@@ -19,8 +19,11 @@ def make_and_print(
     as_json: bool,
 ) -> int:  # fmt: skip
     """Make a truth table, print what it says, and return the exit code."""
+    from nasforge.bench.statistics import check_confidence
     from nasforge.bench.truth import make_truth
     from nasforge.config.options import parse_options
+
+    check_confidence(confidence)
 
     given = parse_options(asked["options"], ("space", "training", "data_options"))
 

@@ -14,7 +14,7 @@ from typing import Final, final
 import numpy as np
 import numpy.typing as npt
 
-from nasforge.errors import UsageError
+from nasforge.errors import InfeasibleError, UsageError
 from nasforge.goals import Constraint
 from nasforge.rng import generator
 from nasforge.space import Architecture, SearchSpace
@@ -146,8 +146,11 @@ def budgeted(problem: Problem, budgets: Sequence[float]) -> list[Problem]:
         replace(problem, costs=costs, constraints=(*problem.constraints, Constraint("macs", budget)))
         for budget in budgets
     ]
-    for each in within:
-        each.sample(generator(0, "budget"))
+    for each, budget in zip(within, budgets, strict=True):
+        try:
+            each.sample(generator(0, "budget"))
+        except InfeasibleError as error:
+            raise InfeasibleError(f"nothing is within {budget:g} MACs, one of the budgets given: {error}") from error
     return within or [problem]
 
 

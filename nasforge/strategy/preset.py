@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from nasforge.errors import UsageError, unknown_name_sentence
@@ -28,19 +28,3 @@ def resolve(presets: Mapping[str, ConstantsT], strategy: Any) -> ConstantsT:
     given = {name: getattr(strategy, name) for name in names if getattr(strategy, name) is not None}
     found: ConstantsT = dataclasses.replace(preset, **given)
     return found
-
-
-def check_names(strategy: str, given: Mapping[str, str], known: Mapping[str, Sequence[str]]) -> None:
-    """Refuse options whose value is none of the names that they take.
-
-    Args:
-        strategy: named in the error.
-        given: values by option; others than those of `known` are not looked at.
-        known: the names that each option takes.
-
-    Raises:
-        UsageError: an unknown name; the nearest is named.
-    """
-    for option, names in known.items():
-        if given[option] not in names:
-            raise UsageError(unknown_name_sentence(f"{option} of {strategy}", str(given[option]), names))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from nasforge.errors import UsageError
-from nasforge.strategy.preset import check_names, resolve
+from nasforge.strategy.preset import resolve
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,3 @@ def test_options_that_are_given_go_before_the_preset_even_where_they_are_zero():
 def test_an_unknown_preset_is_refused_and_the_nearest_named():
     with pytest.raises(UsageError, match="Did you mean 'paper'"):
         resolve(PRESETS, Searcher("papers"))
-
-
-def test_names_that_an_option_does_not_take_are_refused_and_others_not_looked_at():
-    known = {"optimiser": ("sgd", "lars")}
-    check_names("tested", {"optimiser": "lars", "other": "anything"}, known)
-    with pytest.raises(UsageError, match=r"optimiser of tested 'lras'.*lars"):
-        check_names("tested", {"optimiser": "lras"}, known)

@@ -76,6 +76,10 @@ def make_truth(
     given = None if architectures is None else tuple(architectures)
     asked = Asked(space, data, space_options or {}, training or {}, data_options or {}, sample, seeds, command, given)
     told = listener or Silent()
+    if table is not None and not Path(table).parent.is_dir():
+        raise UsageError(
+            f"table was given '{table}', and the folder '{Path(table).parent}' does not exist; make it, or name another."
+        )
     order = order_of(asked)
     processes = _workers(workers)
     with BenchFolder(out, NETWORKS) as folder:
