@@ -151,16 +151,11 @@ class BossNAS(WeightSharing):
         counts = ("paths", "traversed", "generations", "finalists", "calibration", "accumulate", "images", "hidden")
         given = {name: getattr(found, name, None) or getattr(self, name) for name in (*CHOICES, *counts)}
         refuse_unknown("bossnas", given, CHOICES)
-        refuse_unless(
-            "bossnas", [(given[name] >= 1, told(**{name: given[name]}), "expected 1 or more") for name in counts]
-        )
-        pairs = {"population": self.population, "smallest_batch": self.smallest_batch}
-        refuse_unless(
-            "bossnas", [(count >= 2, told(**{name: count}), "expected 2 or more") for name, count in pairs.items()]
-        )
-        refuse_unless(
-            "bossnas", [(0 <= found.momentum < 1, told(momentum=found.momentum), "expected 0 <= momentum < 1")]
-        )
+        least = {**dict.fromkeys(counts, 1), "population": 2, "smallest_batch": 2}
+        given |= {"population": self.population, "smallest_batch": self.smallest_batch}
+        rules = [(given[name] >= n, told(**{name: given[name]}), f"expected {n} or more") for name, n in least.items()]
+        momentum = 0 <= found.momentum < 1, told(momentum=found.momentum), "expected 0 <= momentum < 1"
+        refuse_unless("bossnas", [*rules, momentum])
 
     def setup(self, problem: Problem) -> None:
         """Cut the space into blocks."""

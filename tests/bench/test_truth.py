@@ -265,6 +265,14 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(
     assert not (tmp_path / "t").exists()
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_anything_is_trained(
+    source: DataSource, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"table was given '.*t\.json', and the folder .* does not exist"):
+        make_truth(small_space(), source, out=tmp_path / "t", table=tmp_path / "none" / "t.json")
+    assert not (tmp_path / "t").exists()
+
+
 def test_a_space_too_large_to_be_trained_whole_asks_for_a_sample(source: DataSource, tmp_path: Path) -> None:
     x = Input(3, 8, 8)
     for place in range(20):

@@ -78,7 +78,7 @@ def make_truth(
     told = listener or Silent()
     if table is not None and not Path(table).parent.is_dir():
         raise UsageError(
-            f"table was given '{table}', and the folder '{Path(table).parent}' does not exist; make it, or name another."
+            f"table was given '{table}', and the folder '{Path(table).parent}' does not exist; make it first."
         )
     order = order_of(asked)
     processes = _workers(workers)
