@@ -1,6 +1,6 @@
 """Pooling places: do several supernets rank architectures better than one, at equal total steps, and is it the balance?
 
-    python benchmarks/claims/pooling.py --truth [--truth-seeds 2]        all 36 architectures trained alone
+    python benchmarks/claims/pooling.py --truth [--truth-seeds 4]        all 36 architectures trained alone
     python benchmarks/claims/pooling.py [--seeds 0,1,2] [--arms M=1,M=4] [--quick]
 
 The truth is `benchmarks/truth/pooling_fractals.json`: space `pooling`, preset small, fractals of 50 classes, 350 steps
@@ -45,7 +45,7 @@ from nasforge.training.processor import prepare_processor
 DATA: Final = "fractals"
 TABLE: Final = ROOT / "benchmarks" / "truth" / "pooling_fractals.json"
 TRAINING: Final = {"steps": 350, "lr": 0.3, "batch_size": 64}
-TRUTH_SEEDS: Final = 2
+TRUTH_SEEDS: Final = 4
 STEPS, LR, SEEDS = 3200, 0.1, (0, 1, 2)
 CALIBRATION_IMAGES: Final = 512
 ARMS: Final[Mapping[str, dict[str, Any]]] = {
