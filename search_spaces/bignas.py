@@ -11,7 +11,7 @@ size and are resized inside the network (bicubic), as one batch feeds children o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, final
 
@@ -30,7 +30,7 @@ from nasforge.ops import (
     divisible,
     residual,
 )
-from nasforge.ranges import Share
+from nasforge.ranges import Count, Share
 from nasforge.space import Choice, Input, Mapped, Node, SearchSpace, choice, combine, repeat, select
 
 
@@ -136,7 +136,7 @@ def bignas(
     classes: int = 1000,
     width: float = 1.0,
     preset: str | None = None,
-    resolutions: Sequence[int] | None = None,
+    resolutions: tuple[Count, ...] | None = None,
     dropout: Share | None = None,
     zero_init: bool = True,
     skeleton: Skeleton | None = None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from nasforge.errors import SpaceError, unknown_name_sentence
 from nasforge.ops import Activation, Add, BatchNorm, Conv, Conv2d, GlobalPool, Identity, Linear, Pool, divisible
@@ -61,7 +61,7 @@ def nats_sss(
     classes: int = 10,
     width: float = 1.0,
     preset: str | None = None,
-    norm_share: str = "slice",
+    norm_share: Literal["slice", "none"] = "slice",
     blocks: Sequence[int] = BLOCKS,
 ) -> SearchSpace:
     """Declare the space: stem, cell, reduction, cell, reduction, cell, head.

@@ -173,14 +173,19 @@ def convert(value: Any, kind: Any, what: str) -> Any:
         return value if value is None or len(rest) != 1 else convert(value, rest[0], what)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if origin is tuple and isinstance(value, list | tuple):
-        every = arguments[1:] == (...,)
-        return tuple(convert(each, arguments[0], what) for each in value) if every else tuple(value)
+    if origin is tuple:
+        return _tuple(value, arguments, what)
     if origin is typing.Literal and value not in arguments:
         raise UsageError(unknown_name_sentence(f"value of {what}", str(value), map(str, arguments)))
     if not _is_of(value, kind):
         raise UsageError(f"{what} was given {value!r}; expected {getattr(kind, '__name__', kind)}.")
     return value
+
+
+def _tuple(value: Any, kinds: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{what} was given {value!r}; expected a list, such as [{value}].")
+    return tuple(convert(each, kinds[0], what) for each in value) if kinds[1:] == (...,) else tuple(value)
 
 
 def _is_of(value: Any, kind: Any) -> bool:
