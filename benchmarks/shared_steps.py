@@ -6,8 +6,8 @@ Batch 64, 32 pixels, one thread. Each step is run once to note which passes it m
 with gradient or without; masked ones among them), then timed; right after it the bare passes are timed: the same
 forward passes by the same supernet, a backward pass through each that had a gradient, and one step of each optimiser
 that was stepped. The median of the ratios of such pairs; beside it bare passes over the same bare passes (A/A).
-Drawing architectures, making batches, losses, distillation, controllers, EMA twins and projector heads are what a step
-does besides.
+Drawing architectures, making batches, losses, distillation, controllers and EMA twins are what a step does besides. The
+heads of `bossnas` (lifts, projectors, predictors) are part of its passes; its second row counts them as something else.
 
 Steps of `shiftnas` are of four kinds, all in the part in which theta is learned, timed apart: one that trains weights
 alone, one in which the generator learns costs too, one in which it also sees the task's loss, and one in which theta is
@@ -22,7 +22,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from record import record
+from torch import nn
 
 from nasforge import registry
 from nasforge.build import Supernet
@@ -58,12 +59,16 @@ Call = tuple[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any], bool]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of step: its phase, its number in it, and after how many updates of the generator; None: as it comes."""
+    """A kind of step: its phase, its number in it, and after how many updates of the generator; None: as it comes.
+
+    Heads are lists of modules: those of a strategy are passed through as the supernets are, unless this says otherwise.
+    """
 
     label: str = ""
     phase: int = 0
     phase_step: int | None = None
     updates: int | None = None
+    heads: bool = True
 
     def prepare(self, training: SharedTraining) -> None:
         """Make the next step one of this kind."""
@@ -79,13 +84,20 @@ KINDS = {
         Kind("and generator", SHIFT, 2, 1),
         Kind("and its task", SHIFT, 2, 0),
         Kind("generator and theta", SHIFT, 50, 1),
-    )
+    ),
+    "bossnas": (Kind(), Kind("supernets alone", heads=False)),
 }
 
 
 @contextmanager
-def noting(calls: list[Call]) -> Iterator[None]:
-    """Note every pass through a supernet while open."""
+def noting(calls: list[Call], heads: list[nn.Module]) -> Iterator[None]:
+    """Note every pass through a supernet or a head while open."""
+
+    def noted_head(head: nn.Module, arguments: tuple[Any, ...]) -> None:
+        inputs = tuple(_detached(each).requires_grad_() for each in arguments)
+        calls.append((nn.Module.__call__, head, inputs, {}, torch.is_grad_enabled()))
+
+    hooks = [head.register_forward_pre_hook(noted_head) for head in heads]
     kept = {name: getattr(Supernet, name) for name in ("forward", "run", "with_boundary", "run_masked")}
 
     def noted(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,6 +117,8 @@ def noting(calls: list[Call]) -> Iterator[None]:
     finally:
         for name, method in kept.items():
             setattr(Supernet, name, method)
+        for hook in hooks:
+            hook.remove()
 
 
 def _detached(x: Any) -> Any:
@@ -129,7 +143,7 @@ def bare(calls: list[Call], optimisers: list[torch.optim.Optimizer]) -> None:
             if method.__name__ == "run_masked":
                 value = masked(net, *arguments, **named)
             else:
-                with net.recording():
+                with net.recording() if isinstance(net, Supernet) else nullcontext():
                     value = scalar(method(net, *arguments, **named))
         if with_gradient:
             value.backward()
@@ -173,11 +187,12 @@ def measure(name: str, kind: Kind, source: Any, pairs: int) -> tuple[list[Any], 
     training._strategy.start_phase(phase, training.modules)
     for module in training.modules.values():
         module.train()
+    heads = [head for part in training.modules.values() if isinstance(part, nn.ModuleList) for head in part]
     ratios, same, passes, seconds = [], [], [], []
     for number in range(pairs + 2):
         kind.prepare(training)
         calls: list[Call] = []
-        with noting(calls):
+        with noting(calls, heads if kind.heads else []):
             whole = timed(lambda: training._one_step(phase, 0.5))
         optimisers = list(training.optimisers.values())
         first = timed(partial(bare, calls, optimisers))
@@ -187,7 +202,7 @@ def measure(name: str, kind: Kind, source: Any, pairs: int) -> tuple[list[Any], 
         if number >= 2:
             ratios.append(whole / (0.5 * (first + again)))
             same.append(first / again)
-            passes.append(len(calls))
+            passes.append(sum(isinstance(call[1], Supernet) for call in calls))
             seconds.append(whole)
     ratio = statistics.median(ratios)
     row = [

@@ -1,6 +1,7 @@
 """BigNAS: children that keep the supernet's weights against the same networks trained alone.
 
-    python benchmarks/claims/bignas_children.py [--data fractals|fashion_mnist|cifar10] [--resolutions] [--quick]
+    python benchmarks/claims/bignas_children.py [--data fractals|fashion_mnist|cifar10] [--teaching labels]
+        [--resolutions] [--quick]
 
 For each seed one supernet is trained by `bignas`; the smallest, four random and the largest network are judged with
 its weights, with and without recalibration of batch normalisation, and trained alone for as many steps of as many
@@ -9,6 +10,7 @@ test split, which nothing was chosen by; learning rates were set on valid with o
 and kernel; the expansion is fixed as in the paper, unless `--expansions 2 3 4` says otherwise, and so is the
 resolution; with `--resolutions` it is the small preset of the space `bignas`, whose networks differ in resolution too,
 in training alone as well. Labels are smoothed neither for the supernet's biggest child nor for the networks alone.
+With `--teaching labels` children learn labels, as the networks alone do, and not what the biggest child says.
 
 The six networks of a seed come from one supernet, so the interval is over the means of seeds. `--recorded` works tables
 and intervals of a recorded result out again, from its networks, and trains nothing.
@@ -45,6 +47,7 @@ SEEDS = (0, 1, 2)
 LR_SHARED = 0.5
 LR_ALONE = 0.3
 SMOOTHING = 0.0
+TEACHINGS = ("soft", "labels")
 CALIBRATION_IMAGES = 2048
 MARGINS_POINTS = (-0.5, -1.5)
 """What the mean gap and the lower end of its interval are held against: the aim, and what was to be reached here."""
@@ -80,13 +83,19 @@ def space_for(source: Any, skeleton: Skeleton | None) -> SearchSpace:
 
 
 def inherited(
-    data: str, seed: int, skeleton: Skeleton | None, steps: int, lr: float, split: str = "test"
+    data: str,
+    seed: int,
+    skeleton: Skeleton | None,
+    steps: int,
+    lr: float,
+    split: str = "test",
+    teaching: str = TEACHINGS[0],
 ) -> list[dict[str, float]]:
     """Train a supernet; return for each network its accuracies and its negative log-likelihood."""
     source = source_of(data, seed)
     space = space_for(source, skeleton)
     costs = {metric: space.cost(metric) for metric in ("params", "macs")}
-    strategy = registry.load("strategies", "bignas")(lr=lr, label_smoothing=SMOOTHING)
+    strategy = registry.load("strategies", "bignas")(lr=lr, label_smoothing=SMOOTHING, teaching=teaching)
     training = train_shared(strategy, Problem(space, costs=costs), source, steps, seed)
     supernet, task = training.modules["supernet"], Classification()
     rows = []
@@ -114,13 +123,13 @@ def alone(
 
 
 def measure(
-    data: str, seed: int, skeleton: Skeleton | None, steps: int, lr_shared: float, lr_alone: float
+    data: str, seed: int, skeleton: Skeleton | None, steps: int, lr_shared: float, lr_alone: float, teaching: str
 ) -> list[dict[str, float]]:
     given = {"data": data, "seed": seed, "steps": steps, "skeleton": repr(skeleton)}
     shared = part(
         "bignas-shared",
-        {**given, "lr": lr_shared, "label_smoothing": SMOOTHING},
-        lambda: inherited(data, seed, skeleton, steps, lr_shared),
+        {**given, "lr": lr_shared, "label_smoothing": SMOOTHING, "teaching": teaching},
+        lambda: inherited(data, seed, skeleton, steps, lr_shared, teaching=teaching),
     )
     rows = []
     for place, row in enumerate(shared):
@@ -140,6 +149,9 @@ def main() -> None:
     parser.add_argument("--lr-shared", type=float, default=LR_SHARED)
     parser.add_argument("--lr-alone", type=float, default=LR_ALONE)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
+    parser.add_argument(
+        "--teaching", default=TEACHINGS[0], choices=TEACHINGS, help="what children of a step learn from"
+    )
     parser.add_argument("--expansions", type=int, nargs="+", default=SKELETON.expansions)
     parser.add_argument("--resolutions", action="store_true", help="the space `bignas`")
     parser.add_argument("--recorded", action="store_true", help="work recorded figures out again")
@@ -151,7 +163,8 @@ def main() -> None:
     prepare_processor()
     steps, seeds = (10, (0,)) if given.quick else (given.steps, SEEDS[: given.seeds])
     skeleton = None if given.resolutions else skeleton_of(given.expansions)
-    found = [measure(given.data, seed, skeleton, steps, given.lr_shared, given.lr_alone) for seed in seeds]
+    rates = given.lr_shared, given.lr_alone
+    found = [measure(given.data, seed, skeleton, steps, *rates, given.teaching) for seed in seeds]
     rows, judged = summary(found)
     details = {
         "data": given.data,
@@ -161,6 +174,7 @@ def main() -> None:
         "seeds": list(seeds),
         "lr": {"shared": given.lr_shared, "alone": given.lr_alone},
         "label_smoothing": SMOOTHING,
+        "teaching": given.teaching,
         "calibration_images": CALIBRATION_IMAGES,
         **judged,
         "networks": found,
@@ -173,6 +187,8 @@ def name_of(given: argparse.Namespace) -> str:
     name = "bignas_children"
     if given.resolutions or len(given.expansions) > 1:
         name += "_resolutions" if given.resolutions else "_elastic_expansion"
+    if given.teaching != TEACHINGS[0]:
+        name += f"_{given.teaching}"
     return result_name(name, given.data, quick=given.quick)
 
 

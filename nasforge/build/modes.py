@@ -69,14 +69,12 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     The running statistics of shared channels mix all paths and fit none; they are neither used nor moved. What is
     judged so should come in batches as large as those of the training.
     """
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    for part, _ in modes:
-        if isinstance(part, ElasticBatchNorm):
-            part.training = True
+    changed = [part for part in module.modules() if part.training is not isinstance(part, ElasticBatchNorm)]
+    for part in changed:
+        part.training = not part.training
     try:
         with frozen_statistics(module):
             yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for part in changed:
+            part.training = not part.training

@@ -22,7 +22,7 @@ from torch import nn
 from nasforge.errors import UsageError
 from nasforge.rng import generator, integer_seed
 from nasforge.run.engine import Engine, Paths
-from nasforge.run.team import diverged_error, place_of
+from nasforge.run.team import diverged_error, place_of, seed_torch
 from nasforge.strategy import Strategy, WeightSharing
 from nasforge.training.path_sgd import PathSGD
 
@@ -61,7 +61,7 @@ class Ranks:
         """
         self._place = place_of(step, phase)
         own = f".{self.rank}" if self.rank else ""
-        torch.manual_seed(integer_seed(seed, f"torch{own}", step))
+        seed_torch(integer_seed(seed, f"torch{own}", step))
         return generator(seed, f"step{own}" if self._paths == "different" else "step", step)
 
     def diverged(self, loss: float) -> None:

@@ -63,7 +63,7 @@ class Alone:
     def begin(self, seed: int, step: int, phase: str) -> np.random.Generator:
         """Seed torch, and return the generator of (seed, "step", step)."""
         self._place = place_of(step, phase)
-        torch.manual_seed(integer_seed(seed, "torch", step))
+        seed_torch(integer_seed(seed, "torch", step))
         return generator(seed, "step", step)
 
     def diverged(self, loss: float) -> None:
@@ -87,6 +87,14 @@ class Alone:
 
     def settle(self, modules: Mapping[str, nn.Module]) -> None:
         """Leave the statistics."""
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's generators, without the half millisecond that asking for others takes where only the CPU has one."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
 
 
 def place_of(step: int, phase: str) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, Self, final
 
 from nasforge.errors import SpaceError
@@ -47,8 +48,7 @@ class Body:
         """Append a part (composites are expanded in place) and return its reference."""
         types = tuple(self.type(reference) for reference in inputs)
         if op.layer is None and not op.aliases:
-            inner = Body(types)
-            result = op.expand(inner)
+            inner, result = expanded(op, types)
             base = len(self.parts)
             for part, part_type in zip(inner.parts, inner._types, strict=True):
                 moved = tuple(base + i if i >= 0 else inputs[-1 - i] for i in part.inputs)
@@ -60,6 +60,23 @@ class Body:
         self.parts.append(Part(name, op, inputs))
         self._types.append(op.shape(types))
         return len(self.parts) - 1
+
+
+def expanded(op: Operator, types: Types) -> tuple[Body, int]:
+    """Return the body that a composite expands to, not to be added to, and the reference of its output."""
+    try:
+        return _remembered(op, types)
+    except TypeError:  # a field that cannot be hashed, or an error of its own, which comes again
+        pass
+    return _expanded(op, types)
+
+
+def _expanded(op: Operator, types: Types) -> tuple[Body, int]:
+    body = Body(types)
+    return body, op.expand(body)
+
+
+_remembered = lru_cache(maxsize=1 << 14)(_expanded)
 
 
 class Operator:
@@ -131,8 +148,8 @@ class Operator:
 
     def shape(self, inputs: Types) -> TensorType:
         """Return the output type for concrete fields and input types."""
-        body = Body(inputs)
-        return body.type(self.expand(body))
+        body, result = expanded(self, inputs)
+        return body.type(result)
 
     def params(self, inputs: Types) -> int:
         """Return the number of trainable parameters."""
