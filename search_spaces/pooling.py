@@ -2,9 +2,10 @@
 
 The stem and the residual blocks are units in a row; a few 2x2 max-poolings go before blocks, never before the stem.
 Channels follow the depth and strides are 1, so that no architecture has more parameters than another: what differs is
-where the resolution falls, and with it the MACs. No normalisation has scale and shift, as in the article: with a last
-scale of 0 the small networks stay on their first plateau for a third of a short training. An architecture is called by
-its units at each resolution, the stem counted: `4-3-3` is ResNet-20.
+where the resolution falls, and with it the MACs. No normalisation has scale and shift, as in the article, unless it is
+asked for: from there a short training leaves its first plateau by luck, while blocks that start as their shortcuts
+(`scale="zero"`) learn at a pace that seeds agree on. An architecture is called by its units at each resolution, the
+stem counted: `4-3-3` is ResNet-20.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Literal, final
 
 from nasforge.errors import SpaceError, unknown_name_sentence
 from nasforge.ops import Activation, Add, BatchNorm, Conv2d, GlobalPool, Linear, Pool, divisible
@@ -57,6 +58,7 @@ PRESETS: Final = {
 DEFAULTS: Final = {name: skeleton.default for name, skeleton in PRESETS.items()}
 """The usual ResNet of each preset, by its label: `4-3-3`, `3-2-2-2`, `4-4-6-3` and `4-3-3`."""
 SMALL_BELOW: Final = 32
+SCALES: Final = ("none", "zero")
 
 
 @final
@@ -67,10 +69,12 @@ class Unit(Operator):
     Attributes:
         out: output channels.
         bottleneck: see `Skeleton`.
+        scale: see `pooling`.
     """
 
     out: int
     bottleneck: bool = False
+    scale: str = "none"
 
     def expand(self, body: Body) -> int:
         """Expand to the convolutions, the shortcut and the sum."""
@@ -80,17 +84,21 @@ class Unit(Operator):
         for number, kernel in enumerate(kernels, start=1):
             last = number == len(kernels)
             x = body.add(f"conv{number}", Conv2d(self.out if last else inner, kernel), x)
-            x = body.add(f"bn{number}", BatchNorm(affine=False), x)
+            x = body.add(f"bn{number}", _norm(self.scale, last=last), x)
             x = x if last else body.add(f"act{number}", Activation("relu"), x)
         shortcut = -1
         if body.type(-1).channels != self.out:
             shortcut = body.add("shortcut.conv", Conv2d(self.out, 1), -1)
-            shortcut = body.add("shortcut.bn", BatchNorm(affine=False), shortcut)
+            shortcut = body.add("shortcut.bn", _norm(self.scale), shortcut)
         return body.add("act", Activation("relu"), body.add("add", Add(), x, shortcut))
 
     def label(self) -> str:
         """Return `bottleneck` or `block`."""
         return "bottleneck" if self.bottleneck else "block"
+
+
+def _norm(scale: str, *, last: bool = False) -> BatchNorm:
+    return BatchNorm(affine=scale != "none", zero_init=last and scale == "zero")
 
 
 def pooling(
@@ -99,6 +107,7 @@ def pooling(
     width: float = 1.0,
     preset: str | None = None,
     skeleton: Skeleton | None = None,
+    scale: Literal["none", "zero"] = "none",
 ) -> SearchSpace:
     """Declare the space: stem, blocks with poolings among them, head.
 
@@ -109,24 +118,28 @@ def pooling(
         preset: `resnet20` (36 architectures), `resnet18` (56), `resnet50` (560) or `small` (36, for minutes on a
             processor); without it `resnet20` from 32 pixels, else `small`.
         skeleton: one of one's own instead of a preset.
+        scale: `none`: normalisations have neither scale nor shift (the article); `zero`: they have both, and the last
+            scale of a block starts at 0.
 
     Raises:
-        SpaceError: an unknown preset, or an image that the down-samplings do not divide.
+        SpaceError: an unknown preset or scale, or an image that the down-samplings do not divide.
     """
     name = preset or ("resnet20" if min(input_shape[1:]) >= SMALL_BELOW else "small")
     if name not in PRESETS:
         raise SpaceError(unknown_name_sentence("preset of pooling", name, PRESETS))
+    if scale not in SCALES:
+        raise SpaceError(unknown_name_sentence("scale of pooling", scale, SCALES))
     base = skeleton or PRESETS[name]
     channels, stride = base.stem[0], base.stem[1] if min(input_shape[1:]) >= SMALL_BELOW else 1
     _check_size(input_shape[1:], stride * 2**base.pools, name)
     x: Node = Conv2d(divisible(channels * width, 4), 3, stride)(Input(*input_shape), name="stem.conv")
-    x = Activation("relu")(BatchNorm(affine=False)(x, name="stem.bn"), name="stem")
+    x = Activation("relu")(_norm(scale)(x, name="stem.bn"), name="stem")
     pools = places(len(base.channels), base.pools)
     for number, out in enumerate(base.channels):
         pooled = Pool("max", 2, 2)(x, name=f"pool{number + 1}")
         taken = pools.map(lambda places, number=number: int(number in places))  # type: ignore[misc]  # lambda default
         x = select(taken, [x, pooled], f"place{number + 1}")
-        x = Unit(divisible(out * width, 4), base.bottleneck)(x, name=f"block{number + 1}")
+        x = Unit(divisible(out * width, 4), base.bottleneck, scale)(x, name=f"block{number + 1}")
     logits = Linear(classes)(GlobalPool()(x, name="pool"), name="classifier")
     return SearchSpace({"logits": logits}, name="pooling")
 

@@ -44,8 +44,9 @@ from nasforge.training.processor import prepare_processor
 
 DATA: Final = "fractals"
 TABLE: Final = ROOT / "benchmarks" / "truth" / "pooling_fractals.json"
-TRAINING: Final = {"steps": 350, "lr": 0.3, "batch_size": 64}
-TRUTH_SEEDS: Final = 4
+SPACE: Final[dict[str, Any]] = {"preset": "small", "scale": "zero"}
+TRAINING: Final = {"steps": 350, "lr": 0.1, "batch_size": 64}
+TRUTH_SEEDS: Final = 2
 STEPS, LR, SEEDS = 3200, 0.1, (0, 1, 2)
 CALIBRATION_IMAGES: Final = 512
 ARMS: Final[Mapping[str, dict[str, Any]]] = {
@@ -70,7 +71,7 @@ def images(seed: int) -> Any:
 
 
 def space_for(source: Any) -> SearchSpace:
-    return pooling(source.input_shape, len(source.classes), preset="small")
+    return pooling(source.input_shape, len(source.classes), **SPACE)
 
 
 def rated(arm: str, seed: int, steps: int, lr: float) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def truth(seeds: int) -> None:
     make_truth(
         "pooling",
         DATA,
-        space_options={"preset": "small"},
+        space_options=SPACE,
         training=TRAINING,
         seeds=seeds,
         workers=2,

@@ -42,6 +42,19 @@ def test_no_architecture_has_more_parameters_than_another(preset):
     assert len({space.params(each) for each in space.enumerate()}) == 1
 
 
+def test_with_scales_every_block_starts_as_its_shortcut_and_without_there_are_none():
+    images = torch.randn(4, 3, 32, 32)
+    for scale, at_zero, parameters in (("zero", 9, 2), ("none", 0, 0)):
+        space = pooling((3, 32, 32), 10, preset="small", scale=scale)
+        network = Network(space.lower(named(space, "4-3-3")))
+        norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+        assert {sum(1 for _ in norm.parameters()) for norm in norms} == {parameters}
+        assert sum(norm.affine and not norm.weight.any() for norm in norms) == at_zero
+        assert network(images).shape == (4, 10)
+    with pytest.raises(SpaceError, match="one"):
+        pooling((3, 32, 32), 10, scale="one")
+
+
 def test_macs_fall_by_four_behind_each_pooling():
     space = pooling((3, 32, 32), 10, preset="resnet20")
     first, later = (space.macs(named(space, label)) for label in ("1-1-8", "1-2-7"))
