@@ -3,9 +3,8 @@
 The stem and the residual blocks are units in a row; a few 2x2 max-poolings go before blocks, never before the stem.
 Channels follow the depth and strides are 1, so that no architecture has more parameters than another: what differs is
 where the resolution falls, and with it the MACs. No normalisation has scale and shift, as in the article, unless it is
-asked for: from there a short training leaves its first plateau by luck, while blocks that start as their shortcuts
-(`scale="zero"`) learn at a pace that seeds agree on. An architecture is called by its units at each resolution, the
-stem counted: `4-3-3` is ResNet-20.
+asked for (`scale`): without them it is luck when a short training leaves its first plateau. An architecture is called
+by its units at each resolution, the stem counted: `4-3-3` is ResNet-20.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ PRESETS: Final = {
 DEFAULTS: Final = {name: skeleton.default for name, skeleton in PRESETS.items()}
 """The usual ResNet of each preset, by its label: `4-3-3`, `3-2-2-2`, `4-4-6-3` and `4-3-3`."""
 SMALL_BELOW: Final = 32
-SCALES: Final = ("none", "zero")
+SCALES: Final = ("none", "one", "zero")
 
 
 @final
@@ -107,7 +106,7 @@ def pooling(
     width: float = 1.0,
     preset: str | None = None,
     skeleton: Skeleton | None = None,
-    scale: Literal["none", "zero"] = "none",
+    scale: Literal["none", "one", "zero"] = "none",
 ) -> SearchSpace:
     """Declare the space: stem, blocks with poolings among them, head.
 
@@ -118,8 +117,8 @@ def pooling(
         preset: `resnet20` (36 architectures), `resnet18` (56), `resnet50` (560) or `small` (36, for minutes on a
             processor); without it `resnet20` from 32 pixels, else `small`.
         skeleton: one of one's own instead of a preset.
-        scale: `none`: normalisations have neither scale nor shift (the article); `zero`: they have both, and the last
-            scale of a block starts at 0.
+        scale: `none`: normalisations have neither scale nor shift (the article); `one` and `zero`: they have both, and
+            the last scale of a block starts there.
 
     Raises:
         SpaceError: an unknown preset or scale, or an image that the down-samplings do not divide.

@@ -44,7 +44,7 @@ from nasforge.training.processor import prepare_processor
 
 DATA: Final = "fractals"
 TABLE: Final = ROOT / "benchmarks" / "truth" / "pooling_fractals.json"
-SPACE: Final[dict[str, Any]] = {"preset": "small", "scale": "zero"}
+SPACE: Final[dict[str, Any]] = {"preset": "small", "scale": "one"}
 TRAINING: Final = {"steps": 350, "lr": 0.1, "batch_size": 64}
 TRUTH_SEEDS: Final = 2
 STEPS, LR, SEEDS = 3200, 0.1, (0, 1, 2)

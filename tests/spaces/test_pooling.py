@@ -42,17 +42,17 @@ def test_no_architecture_has_more_parameters_than_another(preset):
     assert len({space.params(each) for each in space.enumerate()}) == 1
 
 
-def test_with_scales_every_block_starts_as_its_shortcut_and_without_there_are_none():
+def test_the_last_scales_of_blocks_start_where_asked_or_are_not_there():
     images = torch.randn(4, 3, 32, 32)
-    for scale, at_zero, parameters in (("zero", 9, 2), ("none", 0, 0)):
+    for scale, at_zero, parameters in (("zero", 9, 2), ("one", 0, 2), ("none", 0, 0)):
         space = pooling((3, 32, 32), 10, preset="small", scale=scale)
         network = Network(space.lower(named(space, "4-3-3")))
         norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
         assert {sum(1 for _ in norm.parameters()) for norm in norms} == {parameters}
         assert sum(norm.affine and not norm.weight.any() for norm in norms) == at_zero
         assert network(images).shape == (4, 10)
-    with pytest.raises(SpaceError, match="one"):
-        pooling((3, 32, 32), 10, scale="one")
+    with pytest.raises(SpaceError, match="two"):
+        pooling((3, 32, 32), 10, scale="two")
 
 
 def test_macs_fall_by_four_behind_each_pooling():
