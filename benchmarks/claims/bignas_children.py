@@ -44,6 +44,7 @@ from nasforge.training import TrainConfig, evaluate, train
 from nasforge.training.processor import prepare_processor
 
 SEEDS = (0, 1, 2)
+STEPS = 1200
 LR_SHARED = 0.5
 LR_ALONE = 0.3
 SMOOTHING = 0.0
@@ -145,7 +146,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="fractals", choices=("fractals", "fashion_mnist", "cifar10"))
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--lr-shared", type=float, default=LR_SHARED)
     parser.add_argument("--lr-alone", type=float, default=LR_ALONE)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="only so many of the seeds")
@@ -189,6 +190,8 @@ def name_of(given: argparse.Namespace) -> str:
         name += "_resolutions" if given.resolutions else "_elastic_expansion"
     if given.teaching != TEACHINGS[0]:
         name += f"_{given.teaching}"
+    if given.steps != STEPS:
+        name += f"_{given.steps}_steps"
     return result_name(name, given.data, quick=given.quick)
 
 
