@@ -204,8 +204,8 @@ def summary(found: list[list[dict[str, float]]]) -> tuple[list[list[Any]], dict[
     rows: list[list[Any]] = []
     for place, kind in enumerate(KINDS):
         accuracies = [float(values[name][:, place].mean()) for name in ACCURACIES]
-        rows.append([kind, *accuracies, *interval(gap[:, place].tolist())])
-    rows.append(["all", *(float(values[name].mean()) for name in ACCURACIES), *interval(means)])
+        rows.append([kind, *accuracies, *told(gap[:, place].tolist())])
+    rows.append(["all", *(float(values[name].mean()) for name in ACCURACIES), *told(means)])
     ends = ("mean", "from", "to")
     judged = {
         "interval": "t interval of the mean over seeds (of each seed's mean over its networks, for `all`)",
@@ -219,6 +219,11 @@ def summary(found: list[list[dict[str, float]]]) -> tuple[list[list[Any]], dict[
         },
     }
     return rows, judged
+
+
+def told(values: list[float]) -> tuple[float, float | str, float | str]:
+    """Return a mean and its interval as a table says them; of one value there is none."""
+    return interval(values) if len(values) > 1 else (values[0], "", "")
 
 
 def work_out_again(path: Path) -> None:
