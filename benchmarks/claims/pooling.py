@@ -1,11 +1,13 @@
 """Pooling places: do several supernets rank architectures better than one, at equal total steps, and is it the balance?
 
-    python benchmarks/claims/pooling.py --truth [--truth-seeds 4]        all 36 architectures trained alone
-    python benchmarks/claims/pooling.py [--seeds 0,1,2] [--arms M=1,M=4] [--quick]
+    python benchmarks/claims/pooling.py --truth [--scale one]        all 36 architectures trained alone
+    python benchmarks/claims/pooling.py [--scale one] [--seeds 0,1,2] [--arms M=1,M=4] [--quick]
 
 The truth is `benchmarks/truth/pooling_fractals.json`: space `pooling`, preset small, fractals of 50 classes, 350 steps
 of 64 images at a learning rate of .3. (At .1 a quarter of the networks are late in one of two seeds after 350 steps,
-so that seeds differ more than networks do; after 700 steps all that were tried are at 98 %.) Each arm is
+so that seeds differ more than networks do; after 700 steps all that were tried are at 98 %.) With `--scale one` both
+truth and supernets have normalisations with scale and shift, which the article's have not, and the truth was trained at
+.1: `benchmarks/truth/pooling_fractals_one.json`. Each arm is
 `pooling_mixture` for the same number of steps in total, whatever its number of models; each step costs one training
 pass and one held-out pass in all of them, and the report refuses arms that cost more than 5 % more than others. `M=1
 longer` alone is no equal: it has four times the steps, as many as four models would get that are each trained as long
@@ -43,10 +45,10 @@ from nasforge.training.meter import Counts, check_equal_cost
 from nasforge.training.processor import prepare_processor
 
 DATA: Final = "fractals"
-TABLE: Final = ROOT / "benchmarks" / "truth" / "pooling_fractals.json"
-SPACE: Final[dict[str, Any]] = {"preset": "small", "scale": "one"}
-TRAINING: Final = {"steps": 350, "lr": 0.1, "batch_size": 64}
-TRUTH_SEEDS: Final = 2
+TRUTH: Final = ROOT / "benchmarks" / "truth"
+LR_TRUTH: Final = {"none": 0.3, "one": 0.1}
+"""Learning rates of networks alone, by the scales of the space."""
+TRUTH_SEEDS: Final = 4
 STEPS, LR, SEEDS = 3200, 0.1, (0, 1, 2)
 CALIBRATION_IMAGES: Final = 512
 ARMS: Final[Mapping[str, dict[str, Any]]] = {
@@ -70,14 +72,24 @@ def images(seed: int) -> Any:
     return source_of(DATA, seed)
 
 
-def space_for(source: Any) -> SearchSpace:
-    return pooling(source.input_shape, len(source.classes), **SPACE)
+def space_for(source: Any, scale: str) -> SearchSpace:
+    return pooling(source.input_shape, len(source.classes), preset="small", scale=scale)
 
 
-def rated(arm: str, seed: int, steps: int, lr: float) -> dict[str, Any]:
+def table_of(scale: str) -> Path:
+    """Return where the truth of a space is."""
+    return TRUTH / f"pooling_fractals{'' if scale == 'none' else f'_{scale}'}.json"
+
+
+def training_of(scale: str) -> dict[str, Any]:
+    """Return how the networks of the truth are trained."""
+    return {"steps": 350, "lr": LR_TRUTH[scale], "batch_size": 64}
+
+
+def rated(arm: str, seed: int, steps: int, lr: float, scale: str) -> dict[str, Any]:
     """Train a mixture; return what it says of every architecture, in the order of the space."""
     source = images(seed)
-    space = space_for(source)
+    space = space_for(source, scale)
     strategy = PoolingMixture(lr=lr, **ARMS[arm])
     costs = {metric: space.cost(metric) for metric in ("params", "macs")}
     training = train_shared(strategy, Problem(space, costs=costs), source, steps, seed)
@@ -98,14 +110,14 @@ def rated(arm: str, seed: int, steps: int, lr: float) -> dict[str, Any]:
     }
 
 
-def kept(arm: str, seed: int, steps: int, lr: float) -> dict[str, Any]:
+def kept(arm: str, seed: int, steps: int, lr: float, scale: str) -> dict[str, Any]:
     """Return `rated`, from disk where it was trained before."""
     steps *= LONGER.get(arm, 1)
     settings = {
-        "arm": arm, "seed": seed, "steps": steps, "batch": BATCH, "space": space_for(images(0)).fingerprint,
+        "arm": arm, "seed": seed, "steps": steps, "batch": BATCH, "space": space_for(images(0), scale).fingerprint,
         "strategy": repr(PoolingMixture(lr=lr, **ARMS[arm])), "calibration": CALIBRATION_IMAGES, "form": FORM,
     }  # fmt: skip
-    found: dict[str, Any] = part("pooling-rating", settings, lambda: rated(arm, seed, steps, lr))
+    found: dict[str, Any] = part("pooling-rating", settings, lambda: rated(arm, seed, steps, lr, scale))
     return found
 
 
@@ -120,29 +132,29 @@ def costs(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[Any]]:
     return check_equal_cost(counts, of=())
 
 
-def truth(seeds: int) -> None:
+def truth(seeds: int, scale: str) -> None:
     """Train all architectures alone and write the table."""
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    TRUTH.mkdir(parents=True, exist_ok=True)
     make_truth(
         "pooling",
         DATA,
-        space_options=SPACE,
-        training=TRAINING,
+        space_options={"preset": "small", "scale": scale} if scale != "none" else {"preset": "small"},
+        training=training_of(scale),
         seeds=seeds,
         workers=2,
         out=PARTS / "pooling-truth",
-        table=TABLE.relative_to(ROOT),
+        table=table_of(scale).relative_to(ROOT),
     )
 
 
-def is_made() -> bool:
+def is_made(scale: str) -> bool:
     """Return whether the table is there and of networks that were trained as this file says."""
-    if not TABLE.is_file():
+    if not table_of(scale).is_file():
         return False
-    training = read_truth(TABLE).about["training"]
-    images_an_epoch = len(images(0).split("train").labels) // TRAINING["batch_size"]
+    training, wanted = read_truth(table_of(scale)).about["training"], training_of(scale)
+    images_an_epoch = len(images(0).split("train").labels) // wanted["batch_size"]
     steps = int(training["epochs"] * images_an_epoch + 1)
-    return {**TRAINING, "steps": steps, "lr": training["lr"]} == TRAINING
+    return {**wanted, "steps": steps, "lr": training["lr"]} == wanted
 
 
 def agreement(found: Mapping[str, Any], table: TruthTable, space: SearchSpace) -> dict[str, Any]:
@@ -164,10 +176,10 @@ def agreement(found: Mapping[str, Any], table: TruthTable, space: SearchSpace) -
     return {**values, "mean_accuracy_valid": float(np.mean(found["accuracy_valid"]))}
 
 
-def report(arms: Sequence[str], seeds: Sequence[int], steps: int, lr: float, quick: bool) -> None:
-    table = read_truth(TABLE)
-    space = space_for(images(0))
-    found = {arm: [kept(arm, seed, steps, lr) for seed in seeds] for arm in arms}
+def report(arms: Sequence[str], seeds: Sequence[int], steps: int, lr: float, scale: str, quick: bool) -> None:
+    table = read_truth(table_of(scale))
+    space = space_for(images(0), scale)
+    found = {arm: [kept(arm, seed, steps, lr, scale) for seed in seeds] for arm in arms}
     spent = costs(found)
     agreed = {arm: [agreement(each, table, space) for each in found[arm]] for arm in arms}
     rows = [row(arm, agreed[arm]) for arm in arms]
@@ -187,14 +199,17 @@ def report(arms: Sequence[str], seeds: Sequence[int], steps: int, lr: float, qui
     ]  # fmt: skip
     accuracy = table.accuracy * 100
     details = {
-        "steps": steps, "lr": lr, "seeds": list(seeds), "truth": TRAINING, "calibration_images": CALIBRATION_IMAGES,
+        "steps": steps, "lr": lr, "seeds": list(seeds), "scale": scale, "truth": training_of(scale),
+        "calibration_images": CALIBRATION_IMAGES,
         "truth_accuracy": {"mean": accuracy.mean(axis=0).tolist(), "sd": accuracy.std(axis=0).tolist(),
                            "best": float(accuracy.mean(axis=1).max()), "worst": float(accuracy.mean(axis=1).min())},
         "noise": {"accuracy": asdict(ceiling), "nll": asdict(by_nll)}, "costs": spent,
         "paired": {arm: differences(agreed, arm) for arm in arms if arm != "M=4" and "M=4" in arms},
         "agreements": agreed, "ratings": found,
     }  # fmt: skip
-    name = result_name("pooling_places", DATA, quick=quick)
+    claim = "pooling_places" if scale == "none" else f"pooling_places_{scale}"
+    claim += "" if steps == STEPS or quick else f"_{steps}_steps"
+    name = result_name(claim, DATA, quick=quick)
     record(name if quick or len(seeds) >= len(SEEDS) else f"{name}_{len(seeds)}_seeds", header, rows, details)
     for arm, values in details["paired"].items():
         mean, low, high = values["spearman"]
@@ -237,6 +252,7 @@ def differences(agreed: Mapping[str, Sequence[Mapping[str, Any]]], arm: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--truth", action="store_true", help="make the truth, and nothing else")
+    parser.add_argument("--scale", default="none", choices=tuple(LR_TRUTH), help="of the space's normalisations")
     parser.add_argument("--truth-seeds", type=int, default=TRUTH_SEEDS)
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
     parser.add_argument("--arms", default=",".join(arm for arm in ARMS if arm not in LONGER))
@@ -246,16 +262,16 @@ def main() -> None:
     given = parser.parse_args()
     prepare_processor()
     if given.truth:
-        return truth(given.truth_seeds)
+        return truth(given.truth_seeds, given.scale)
     seeds, arms = [int(each) for each in given.seeds.split(",")], given.arms.split(",")
     if given.quick:
-        return report(["M=1", "M=4"], [0], 20, given.lr, quick=True)
+        return report(["M=1", "M=4"], [0], 20, given.lr, given.scale, quick=True)
     for seed in seeds:  # all arms of a seed first, so that what is stopped has pairs
         for arm in arms:
-            accuracy = float(np.mean(kept(arm, seed, given.steps, given.lr)["accuracy_valid"]))
+            accuracy = float(np.mean(kept(arm, seed, given.steps, given.lr, given.scale)["accuracy_valid"]))
             sys.stdout.write(f"{arm}, seed {seed}: accuracy of the ratings {accuracy:.3f}\n")
-    if is_made():
-        report(arms, seeds, given.steps, given.lr, quick=False)
+    if is_made(given.scale):
+        report(arms, seeds, given.steps, given.lr, given.scale, quick=False)
     return None
 
 
