@@ -117,6 +117,7 @@ def kept(arm: str, seed: int, steps: int, lr: float, scale: str) -> dict[str, An
         "arm": arm, "seed": seed, "steps": steps, "batch": BATCH, "space": space_for(images(0), scale).fingerprint,
         "strategy": repr(PoolingMixture(lr=lr, **ARMS[arm])), "calibration": CALIBRATION_IMAGES, "form": FORM,
     }  # fmt: skip
+    settings |= {} if scale == "none" else {"scale": scale}  # fingerprints are of decisions alone
     found: dict[str, Any] = part("pooling-rating", settings, lambda: rated(arm, seed, steps, lr, scale))
     return found
 
