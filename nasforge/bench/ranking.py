@@ -85,6 +85,7 @@ class Ceiling:
 
     Attributes:
         seeds: of the truth.
+        architectures: that have a truth by every seed; the figures are over these.
         spearman: agreement of two of them, the mean over pairs.
         kendall: the same.
         mean_spearman: of the mean over seeds with such a mean of other seeds, by Spearman and Brown's formula
@@ -93,6 +94,7 @@ class Ceiling:
     """
 
     seeds: int
+    architectures: int
     spearman: Coefficient
     kendall: Coefficient
     mean_spearman: float | None
@@ -261,7 +263,7 @@ def _ceiling(seeds: Array, confidence: float, resamples: int) -> Ceiling | None:
         for exact, drawn in zip(rank_correlations(complete), rank_correlations(complete, weights), strict=True)
     )
     of_mean = None if spearman.value is None else spearman_brown(spearman.value, count)
-    return Ceiling(count, spearman, kendall, of_mean, None if of_mean is None else math.sqrt(of_mean))
+    return Ceiling(count, len(complete), spearman, kendall, of_mean, None if of_mean is None else math.sqrt(of_mean))
 
 
 def spearman_brown(agreement: float, count: int) -> float:

@@ -39,10 +39,12 @@ def baseline_rows(ranking: Ranking) -> tuple[tuple[str, ...], list[list[Any]]]:
     rows.append(["chance", count, "", "", "", "", *(f"{ranking.chance[k]:.4f}" for k in top)])
     ceiling, blank = ranking.ceiling, ["", ""] + [""] * len(top)
     if ceiling is not None:
-        rows.append(["two seeds of the truth", count, str(ceiling.spearman), str(ceiling.kendall), *blank])
+        rows.append(
+            ["two seeds of the truth", ceiling.architectures, str(ceiling.spearman), str(ceiling.kendall), *blank]
+        )
     if ceiling is not None and ceiling.perfect_spearman is not None:
         text = f"{ceiling.perfect_spearman:.2f}"
-        rows.append([f"a perfect rating, {ceiling.seeds} seeds", count, text, "", *blank])
+        rows.append([f"a perfect rating, {ceiling.seeds} seeds", ceiling.architectures, text, "", *blank])
     return (*HEADER, *(f"regret of the best {k}" if k > 1 else "regret of the best" for k in top)), rows
 
 

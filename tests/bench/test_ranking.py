@@ -217,6 +217,15 @@ def test_a_table_has_a_row_for_each_rating_and_for_everything_it_is_beside() -> 
     assert header[-2:] == ("regret of the best", "regret of the best 5")
 
 
+def test_the_ceiling_counts_what_every_seed_has_a_truth_of() -> None:
+    scores, truth, macs, params = random_case(9)
+    truth[:3, 1] = np.nan
+    ranking = honest_ranking(scores, truth, macs, params, resamples=20)
+    rows = {row[0]: row[1] for row in ranking_rows({"first": ranking})[1]}
+    assert rows["first"] == rows["chance"] == len(scores)
+    assert rows["two seeds of the truth"] == rows["a perfect rating, 2 seeds"] == len(scores) - 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "said"),
     [
