@@ -82,6 +82,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "shiftnas": {"sampler": "generator", "estimator": "reward"},
 }
 OTHERS = tuple(arm for arm in ARMS if arm != "shiftnas")
+PARTS = (("bins", "layers"), ("no shift", "bins"), ("no generator", "bins"))
+"""Pairs of arms that differ in one part of ShiftNAS."""
 EASY = "digits"
 LR_EASY = 0.1
 STARVING = 4
@@ -382,6 +384,8 @@ def table_a(
             details[f"{name}: shiftnas - {arm}"] = gain
             base = [float(accuracy[arm].mean()), nll[arm], float(accuracy["shiftnas"].mean()), nll["shiftnas"]]
             rows.append([name, arm, *base, *gain])
+        for arm, base in PARTS:
+            details[f"{name}: {arm} - {base}"] = interval((accuracy[arm] - accuracy[base]).tolist())
     header = [
         "tenth of the range", "against", "%", "NLL", "shiftnas, %", "shiftnas, NLL", "difference", "95 % from", "to",
     ]  # fmt: skip
