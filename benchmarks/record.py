@@ -72,7 +72,13 @@ def record(name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], deta
 
     Returns:
         The file.
+
+    Raises:
+        ValueError: two columns have one name, of which only the second would be kept.
     """
+    if repeated := {column for column in header if header.count(column) > 1}:
+        message = f"the table of {name} has several columns named {sorted(repeated)}; give each a name of its own"
+        raise ValueError(message)
     sys.stdout.write(f"\n{name} ({command()}, commit {commit()})\n\n{table(header, rows)}\n")
     content = {
         "name": name,

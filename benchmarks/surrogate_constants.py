@@ -15,11 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from claims.parts import part
-from record import ROOT, record, table
+from nasforge_strategies import surrogate
+from record import record, table
 
 from nasforge import registry
 from nasforge.evaluate.published.nasbench_macro import nasbench_macro
@@ -29,19 +31,14 @@ from nasforge.identity import fingerprint
 from nasforge.run.asking import Asking
 from nasforge.run.local import Outcome
 from nasforge.strategy import Problem
+from nasforge.strategy.prediction import embedding, features, gaussian
 
 SUITES: dict[str, Callable[[], TabularEvaluator]] = {
     "nb201 CIFAR-100": lambda: nb201("cifar100"),
     "nasbench_macro": nasbench_macro,
 }
 BUDGETS = (30, 50, 75, 100, 150, 300)
-SOURCES = [
-    (ROOT / file).read_text()
-    for file in (
-        "strategies/surrogate.py",
-        *(f"nasforge/strategy/{n}.py" for n in ("gaussian", "features", "embedding")),
-    )
-]
+SOURCES = [Path(module.__file__).read_text(encoding="utf-8") for module in (surrogate, gaussian, features, embedding)]
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
     "evolution population=30 sample=10": ("evolution", {"population": 30, "sample": 10}),

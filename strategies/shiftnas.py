@@ -28,7 +28,7 @@ from nasforge.space import Architecture
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
 from nasforge.strategy.bins.cost_bins import CategoricalSampler
 from nasforge.strategy.bins.cutting import cut_into_bins
-from nasforge.strategy.bins.distribution import BinDistribution
+from nasforge.strategy.bins.distribution import BinDistribution, theta_optimiser
 from nasforge.strategy.bins.drawing import Drawing, GeneratedDrawing, SampledDrawing
 from nasforge.strategy.bins.generator import ArchitectureGenerator, additive_fit
 from nasforge.strategy.bins.generator_learning import GeneratorTeacher
@@ -254,9 +254,8 @@ class ShiftNAS(WeightSharing):
         made: dict[str, torch.optim.Optimizer] = {"weights": PathSGD(self._net, config)}
         if self.sampler == "generator":
             made["generator"] = torch.optim.Adam(modules["generator"].parameters(), found.generator_lr)
-        if found.estimator != "none":  # inside of Adam's, decay would outweigh the small gradients of `look_ahead`
-            kind = torch.optim.AdamW if found.estimator == "look_ahead" else torch.optim.SGD
-            made["theta"] = kind(modules["bins"].parameters(), found.theta_lr, weight_decay=found.theta_decay)
+        if found.estimator != "none":
+            made["theta"] = theta_optimiser(modules["bins"], found.estimator, found.theta_lr, found.theta_decay)
         return made
 
     def phases(self) -> list[Phase]:

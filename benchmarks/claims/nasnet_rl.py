@@ -163,8 +163,7 @@ def record_synthetic(seeds: tuple[int, ...], samples: int, ending: str) -> None:
             make = lambda preset=preset, seed=seed: synthetic(preset, seed, samples)  # noqa: E731 - bound at once
             begin, half, end = part("nasnet-synthetic", settings, make)
             rows.append([preset, str(seed), begin["best"], half["best"], end["best"], begin["entropy"], end["entropy"]])
-    header = ["preset", "seed", "P(best), start", "half way", "end", "entropy, start, nats", "end"]
-    header[-1] = "entropy, end"
+    header = ["preset", "seed", "P(best), start", "half way", "end", "entropy, start, nats", "entropy, end"]
     details = {
         "samples": samples,
         "asked": {"P(best) at the end": ASKED_BEST, "preset": "quick"},

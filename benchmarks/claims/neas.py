@@ -88,8 +88,8 @@ SECOND_HEADER: Final = [
     "found, NLL",
     "paths disagree, %",
     "more than by potential",
-    "95 % from",
-    "to",
+    "95 % of that from",
+    "to ",
 ]
 MEANS: Final = ("tau_of_macs", "tau_of_nll", "drawn", "found", "found_nll", "disagreement")
 ARMS: Final = ("found ensemble", "single network", "two heads, one trunk", "two seeds of the single network")

@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from claims.bignas_children import CALIBRATION_IMAGES, SKELETON, space_for
 from claims.parts import BATCH, interval, part, result_name, source_of, train_shared
 from nasforge_spaces.mbconv_elastic import SMALL, Skeleton
-from nasforge_strategies.shiftnas import PRESETS, ShiftNAS, theta_optimiser
+from nasforge_strategies.shiftnas import PRESETS, ShiftNAS
 from record import record
 
 from nasforge import registry
@@ -52,7 +52,7 @@ from nasforge.run.team import Alone
 from nasforge.space import Architecture, Input, SearchSpace, one_of
 from nasforge.strategy import Phase, Problem
 from nasforge.strategy.bins.cost_bins import BinSampler, coverage, make_bins
-from nasforge.strategy.bins.distribution import BinDistribution
+from nasforge.strategy.bins.distribution import BinDistribution, theta_optimiser
 from nasforge.strategy.bins.generator import ArchitectureGenerator, decoded
 from nasforge.strategy.bins.teaching import BinTeacher
 from nasforge.tasks import Loader
@@ -82,6 +82,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "shiftnas": {"sampler": "generator", "estimator": "reward"},
 }
 OTHERS = tuple(arm for arm in ARMS if arm != "shiftnas")
+PARTS = (("bins", "layers"), ("no shift", "bins"), ("no generator", "bins"))
+"""Pairs of arms that differ in one part of ShiftNAS."""
 EASY = "digits"
 LR_EASY = 0.1
 STARVING = 4
@@ -346,12 +348,12 @@ def starve(
 def shifted(
     estimator: str, net: Supernet, sampler: BinSampler, fresh: Iterator[Steps], updates: int, lr: float
 ) -> dict[str, list[float]]:
-    found = {}
+    found, quick = {}, PRESETS["quick"]
     for sign in (1, -1):
         given = next(fresh)  # the same batches and draws for either sign, and for the control
         distribution = BinDistribution(STARVING, ShiftNAS.floor, ShiftNAS.memory)
         teacher = BinTeacher(net, distribution, lambda numbers, rng: [sampler.sample(n, rng) for n in numbers])
-        optimiser = theta_optimiser(replace(PRESETS["quick"], estimator=estimator), distribution)
+        optimiser = theta_optimiser(distribution, estimator, quick.theta_lr, quick.theta_decay)
         for number in range(updates):
             context = given.context(1_000_000 + number, 0.0)
             if estimator == "reward":
@@ -382,7 +384,11 @@ def table_a(
             details[f"{name}: shiftnas - {arm}"] = gain
             base = [float(accuracy[arm].mean()), nll[arm], float(accuracy["shiftnas"].mean()), nll["shiftnas"]]
             rows.append([name, arm, *base, *gain])
-    header = ["tenth of the range", "against", "%", "NLL", "shiftnas, %", "NLL", "difference", "95 % from", "to"]
+        for arm, base in PARTS:
+            details[f"{name}: {arm} - {base}"] = interval((accuracy[arm] - accuracy[base]).tolist())
+    header = [
+        "tenth of the range", "against", "%", "NLL", "shiftnas, %", "shiftnas, NLL", "difference", "95 % from", "to",
+    ]  # fmt: skip
     record(result_name("shiftnas_extremes", DATA, quick=given.quick), header, rows, details)
 
 

@@ -123,6 +123,7 @@ def _result(path: Path) -> dict[str, Any] | None:
 
 
 def _show_space(name: str, size: int | None, classes: int | None, as_json: bool) -> None:
+    from nasforge.run.option_help import plugin_help
     from nasforge.run.options import make_space, option_defaults
 
     space = make_space(name, {}, None if size is None else (3, size, size), classes)
@@ -141,7 +142,8 @@ def _show_space(name: str, size: int | None, classes: int | None, as_json: bool)
     choices, options = facts.pop("choices"), facts.pop("options")
     print_pairs(facts)
     print_text()
-    print_table(("option", "default"), list(options.items()))
+    meanings = plugin_help("spaces", name).meanings
+    print_table(("option", "default", "help"), [(key, value, meanings[key]) for key, value in options.items()])
     print_text()
     kinds = {str(choice.name): choice.kind for choice in space.choices}
     print_table(("choice", "kind", "labels"), [(key, kinds[key], " ".join(labels)) for key, labels in choices.items()])
@@ -156,7 +158,8 @@ def _show_plugin(kind: str, name: str, as_json: bool) -> None:
     }
     if as_json:
         shown = {option: {**each, "default": repr(each["default"])} for option, each in options.items()}
-        print_json({registry.SINGULAR[kind]: name, "summary": found.summary, "options": shown})
+        presets = {preset: {key: repr(value) for key, value in held.items()} for preset, held in found.presets.items()}
+        print_json({registry.SINGULAR[kind]: name, "summary": found.summary, "options": shown, "presets": presets})
         return
     print_text(f"{registry.SINGULAR[kind]} {name}: {found.summary}")
     if options:
@@ -164,6 +167,10 @@ def _show_plugin(kind: str, name: str, as_json: bool) -> None:
         print_table(
             ("option", "default", "help"), [(key, repr(each["default"]), each["help"]) for key, each in options.items()]
         )
+    if found.presets:
+        print_text("\nWhat presets hold, where an option is None:\n")
+        held = list(found.presets.values())
+        print_table(("option", *found.presets), [(key, *(repr(each[key]) for each in held)) for key in held[0]])
 
 
 def _extremes(space: SearchSpace) -> dict[str, int]:

@@ -117,7 +117,7 @@ def option(key: str, value: Any) -> list[str]:
 def _launcher(name: str, jobs: int | None, address: str | None) -> list[str]:
     if name not in LAUNCHERS:
         raise UsageError(unknown_name_sentence("launcher", name, LAUNCHERS))
-    if name == "joblib" and importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+    if name == "joblib" and not _has_joblib_launcher():
         raise UsageError(
             "launcher 'joblib' needs hydra-joblib-launcher; install it with: pip install 'nasforge[sweep]'"
         )
@@ -132,6 +132,13 @@ def _launcher(name: str, jobs: int | None, address: str | None) -> list[str]:
         *([] if jobs is None else [f"{JOBS[name]}={jobs}"]),
         *([] if address is None else [f"hydra.launcher.address={written('', address)}"]),
     ]
+
+
+def _has_joblib_launcher() -> bool:
+    try:
+        return importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is not None
+    except ModuleNotFoundError:  # without any plug-in of Hydra there is no package around them either
+        return False
 
 
 def _multirun(overrides: Sequence[str], folder: Path, launcher: Sequence[str], listener: Listener) -> SweepResult:

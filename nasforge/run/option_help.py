@@ -1,10 +1,14 @@
-"""What a plug-in says of itself: its summary, and its options with defaults and help, read from its docstring."""
+"""What a plug-in says of itself: its summary, its options with defaults and help, and what its presets hold.
+
+Words are read from its docstring, presets from `PRESETS` of its module, so that nothing is written down twice.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Final, final
 
 from nasforge import registry
@@ -23,11 +27,13 @@ class PluginHelp:
         summary: the docstring before its first section.
         defaults: of each option.
         meanings: what the docstring says of each option; empty where it says nothing.
+        presets: constants of each preset, for a strategy with an option `preset`; see `nasforge.strategy.preset`.
     """
 
     summary: str
     defaults: dict[str, Any]
     meanings: dict[str, str]
+    presets: dict[str, dict[str, Any]]
 
 
 def plugin_help(kind: str, name: str) -> PluginHelp:
@@ -36,10 +42,18 @@ def plugin_help(kind: str, name: str) -> PluginHelp:
     Raises:
         NotInstalledError, PluginError: there is no such plug-in, or it does not load.
     """
-    text = inspect.getdoc(registry.load(kind, name)) or ""
-    summary, said = _read(text)
+    plugin = registry.load(kind, name)
+    summary, said = _read(inspect.getdoc(plugin) or "")
     defaults = option_defaults(kind, name)
-    return PluginHelp(summary, defaults, {option: said.get(option, "") for option in defaults})
+    presets = _presets(plugin) if kind == "strategies" and "preset" in defaults else {}
+    return PluginHelp(summary, defaults, {option: said.get(option, "") for option in defaults}, presets)
+
+
+def _presets(plugin: Any) -> dict[str, dict[str, Any]]:
+    """Return the constants of the presets in `PRESETS` of a strategy's module; empty where there are none."""
+    found = getattr(inspect.getmodule(plugin), "PRESETS", None)
+    presets = found if isinstance(found, Mapping) else {}
+    return {str(name): asdict(held) for name, held in presets.items() if is_dataclass(held)}  # type: ignore[arg-type]  # an instance
 
 
 def _read(text: str) -> tuple[str, dict[str, str]]:

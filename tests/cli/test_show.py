@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -47,6 +48,22 @@ def test_sizes_and_classes_that_are_none_are_refused(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
+
+
+def test_a_strategy_shows_what_its_presets_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    presets = shown(capsys, "strategy:bignas")["presets"]
+    assert set(presets) == {"quick", "paper", "attentive"}
+    assert presets["paper"]["optimiser"] == "'rmsprop'"
+    assert main(["show", "strategy:bignas"]) == 0
+    assert re.search(r"^optimiser +'sgd' +'rmsprop' +'sgd'$", capsys.readouterr().out, re.MULTILINE)
+    assert shown(capsys, "random")["presets"] == {}
+
+
+def test_a_space_shows_what_its_options_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "pooling"]) == 0
+    assert re.search(
+        r"^preset +None +`resnet20` \(36 architectures\), `resnet18`", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 def test_a_strategy_shows_its_options_with_defaults_and_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,12 @@ def test_what_no_member_could_do_is_refused_before_anything_is_written(
 def test_launchers_are_checked(how: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         nasforge.sweep({"seed": [1, 2]}, **how)
+
+
+def test_without_any_plugin_of_hydra_joblib_is_named_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hydra_plugins", None)  # as where nothing that brings the package is installed
+    with pytest.raises(UsageError, match=r"pip install 'nasforge\[sweep\]'"):
+        nasforge.sweep({"seed": [1, 2]}, launcher="joblib")
 
 
 def test_a_damaged_sweep_file_is_said_to_be(sweep: Sweep) -> None:

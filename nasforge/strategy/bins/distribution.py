@@ -95,3 +95,18 @@ def gradient_size(gradients: Iterable[Tensor]) -> float:
         total += float(gradient.detach().double().square().sum())
         count += gradient.numel()
     return (total / count) ** 0.5 if count else 0.0
+
+
+def theta_optimiser(bins: nn.Module, estimator: str, rate: float, decay: float) -> torch.optim.Optimizer:
+    """Return what moves theta: AdamW for `look_ahead`, whose gradients are small, plain steps for `reward`.
+
+    Decay is kept apart from the gradient: inside of Adam's it would outweigh gradients of a thousandth at once.
+
+    Args:
+        bins: the distribution over bins.
+        estimator: of what theta follows.
+        rate: of learning.
+        decay: each update takes `rate` x `decay` of theta away.
+    """
+    kind = torch.optim.AdamW if estimator == "look_ahead" else torch.optim.SGD
+    return kind(bins.parameters(), rate, weight_decay=decay)
