@@ -245,7 +245,7 @@ def test_just_the_architectures_that_are_given_are_trained_in_their_order(
         ({"seeds": []}, UsageError, "seeds"),
         ({"seeds": [1, 1]}, UsageError, "each once"),
         ({"workers": -1}, UsageError, "workers"),
-        ({"training": {"step": 3}}, UsageError, "step"),
+        ({"training": {"step": 3}}, UsageError, r"'step' is unknown; .*, steps, .* Did you mean 'steps'"),
         ({"training": {"steps": 2.5}}, UsageError, "steps was given 2.5"),
         ({"training": {"steps": 2, "epochs": 2}}, UsageError, "give one"),
         ({"training": {"teacher": "run"}}, UsageError, "trained alone"),
@@ -308,6 +308,16 @@ Edit = Callable[[dict[str, Any]], object]
         lambda content: content.update(space="x"),
         lambda content: content["rows"][0].__setitem__(4, [7.5]),
         lambda content: content["rows"][0].__setitem__(5, [-0.1]),
+        lambda content: content["rows"][0].__setitem__(0, content["rows"][1][0]),
+        lambda content: content["rows"][0].__setitem__(0, [0.5, 1]),
+        lambda content: content["rows"][0].__setitem__(0, "01"),
+        lambda content: content["rows"][0].__setitem__(2, -1),
+        lambda content: content["rows"][0].__setitem__(3, 10**30),
+        lambda content: content["rows"][0].__setitem__(3, 1.5),
+        lambda content: content.update(seeds="ab"),
+        lambda content: content["space"].update(input_shape=8),
+        lambda content: content["space"].update(input_shape=["a", 8, 8]),
+        lambda content: content["space"].update(classes="ten"),
     ],
 )
 def test_a_file_that_was_altered_is_refused(edit: Edit, made: TruthTable, tmp_path: Path) -> None:
@@ -316,6 +326,17 @@ def test_a_file_that_was_altered_is_refused(edit: Edit, made: TruthTable, tmp_pa
     (tmp_path / "t.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match=r"t\.json"):
         read_truth(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("decisions", [[0, 9], [0], [-1, 0]])
+def test_a_row_of_no_architecture_of_the_space_is_refused_and_named(
+    decisions: list[int], made: TruthTable, tmp_path: Path
+) -> None:
+    content = json.loads(made.to_text())
+    content["rows"][1][0] = decisions
+    (tmp_path / "t.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 2 of the truth table .* no architecture of space 'truths'"):
+        read_truth(tmp_path / "t.json").evaluator(small_space())
 
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "null", "[]"])
