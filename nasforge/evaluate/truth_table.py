@@ -93,8 +93,8 @@ class TruthTable:
         for place, decisions in enumerate(self.decisions):
             if not space.contains(space.from_decisions(decisions)):
                 raise DataError(
-                    f"row {place + 1} of the truth table is of decisions {list(decisions)}, and no architecture of space "
-                    f"'{space.name}' has them; make the table again."
+                    f"row {place + 1} of the truth table is of decisions {list(decisions)}, and no architecture of "
+                    f"space '{space.name}' has them; make the table again."
                 )
         for place in np.linspace(0, len(self) - 1, min(len(self), CHECKED)).astype(int):
             if space.network_id(space.from_decisions(self.decisions[place])) != self.network_ids[place]:
