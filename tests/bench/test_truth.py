@@ -133,6 +133,20 @@ def test_another_seed_or_training_or_other_images_are_trained_and_the_rest_is_ke
     assert trained(load(limit=200, seed=1)) == 8
 
 
+@pytest.mark.parametrize("kept", ["", "[]", '{"result": {"train_seconds": 1.0}}', '{"result": {"error": "nan"}}'])
+def test_a_training_whose_file_is_damaged_is_trained_again(
+    kept: str, made: TruthTable, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"training": TRAINING, "workers": 1, "out": tmp_path / "t"}
+    listed = list(small_space().enumerate())[:1]
+    make_truth(small_space(), source, **asked, architectures=listed)
+    min((tmp_path / "t" / "networks").glob("*.json")).write_text(kept, encoding="utf-8")
+    counting = Counting(monkeypatch)
+    table = make_truth(small_space(), source, **asked, architectures=listed)
+    assert len(counting.made) == 1
+    assert np.array_equal(table.accuracy, made.accuracy[:1])
+
+
 @pytest.mark.slow
 def test_processes_give_the_table_that_one_gives(made: TruthTable, source: DataSource, tmp_path: Path) -> None:
     assert same(make_truth(small_space(), source, training=TRAINING, workers=2, out=tmp_path / "t"), made)
