@@ -25,7 +25,7 @@ from torch import nn
 from nasforge import Objective
 from nasforge.ranges import Count, NonNegative, Positive, Share
 from nasforge.rng import generator
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
 from nasforge.strategy.blocks.choice import best_combinations, best_samples
 from nasforge.strategy.blocks.networks import TwoNetworks
@@ -157,10 +157,9 @@ class BossNAS(WeightSharing):
         momentum = 0 <= found.momentum < 1, told(momentum=found.momentum), "expected 0 <= momentum < 1"
         refuse_unless("bossnas", [*rules, momentum])
 
-    def setup(self, problem: Problem) -> None:
+    def check_space(self, space: SearchSpace) -> None:
         """Cut the space into blocks."""
-        super().setup(problem)
-        self.cut = blocks_of(problem.space, "bossnas", self.blocks)
+        self.cut = blocks_of(space, "bossnas", self.blocks)
 
     def modules(self, problem: Problem, seed: int) -> dict[str, nn.Module]:
         """Return both networks, and the record of what was rated and chosen."""

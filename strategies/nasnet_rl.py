@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from nasforge.errors import IncompatibleError, UsageError, unknown_name_sentence
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Evaluation, Problem, Proposal, Strategy
 from nasforge.strategy.preset import resolve
 from nasforge.strategy.reinforcement.baseline import Baseline
@@ -139,14 +139,17 @@ class NASNetRL(Strategy):
                 f"and span={self.span}; expected 0 < clip < 1, 0 <= decay < 1, lr and span above 0, entropy from 0."
             )
 
-    def setup(self, problem: Problem) -> None:
-        """Start without a controller, which the first `ask` makes; refuse a space that decides nothing."""
-        super().setup(problem)
-        if not any(len(options) > 1 for options in problem.space.allowed):
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that decides nothing."""
+        if not any(len(options) > 1 for options in space.allowed):
             raise IncompatibleError(
-                f"strategy 'nasnet_rl' cannot search space '{problem.space.name}': every choice has one option, so its "
+                f"strategy 'nasnet_rl' cannot search space '{space.name}': every choice has one option, so its "
                 "controller has nothing to decide; give it a space with at least two architectures."
             )
+
+    def setup(self, problem: Problem) -> None:
+        """Start without a controller, which the first `ask` makes."""
+        super().setup(problem)
         self._controller, self._baseline, self._least = None, Baseline(), math.inf
         self._waiting, self._samples, self._known = {}, [], set()
 

@@ -146,21 +146,24 @@ class NEAS(EvolutionOverWeights):
         return Sizes(found.population, found.generations, found.parents, found.crossover, found.mutation)
 
     def setup(self, problem: Problem) -> None:
-        """Read the paths of the space; nothing has died."""
+        """Begin a search: nothing has died."""
         super().setup(problem)
-        self._ensemble = ensemble = EnsembleSpace.of(problem.space, "neas")
+        self._scores, self._spaces = None, {}
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Read the paths of the space."""
+        self._ensemble = ensemble = EnsembleSpace.of(space, "neas")
         most = int(ensemble.allowed.sum(axis=1).max())
         if self.shrinking != "none" and self.keep > most:
             raise UsageError(
-                f"neas was given keep={self.keep}, and no layer of space '{problem.space.name}' has more than {most} "
+                f"neas was given keep={self.keep}, and no layer of space '{space.name}' has more than {most} "
                 "operators; keep fewer, or take shrinking=none."
             )
         if ensemble.paths == 1 and self.shrinking in ("both", "diversity"):
             raise IncompatibleError(
-                f"strategy 'neas' cannot search space '{problem.space.name}' with shrinking={self.shrinking}: a single "
+                f"strategy 'neas' cannot search space '{space.name}' with shrinking={self.shrinking}: a single "
                 "path has nothing to differ from; take shrinking=potential, random or none, or a space of more paths."
             )
-        self._scores, self._spaces = None, {}
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, of the whole space, and the scores of its operators."""

@@ -16,29 +16,31 @@ batch where it is judged; what is evaluated in the end is recalibrated, and what
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Literal, final
+from typing import Annotated, Any, ClassVar, Final, Literal, final
 
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from nasforge.build import Supernet
 from nasforge.build.modes import batch_statistics
-from nasforge.errors import IncompatibleError, SpaceError, UsageError, unknown_name_sentence
-from nasforge.ranges import NonNegative, Positive
+from nasforge.errors import IncompatibleError, SpaceError
+from nasforge.ranges import Count, NonNegative, Positive, Share
 from nasforge.rng import generator, integer_seed
 from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Problem, WeightSharing
 from nasforge.strategy.balance import balanced, imbalance, responsibilities
+from nasforge.strategy.refusal import refuse_unknown
 from nasforge.training import RATING, TrainConfig, counted_as
 from nasforge.training.path_sgd import PathSGD
 from nasforge.training.schedule import warmup_cosine
 
-ASSIGNMENTS: Final = ("balanced", "unbalanced", "fixed")
-JUDGED: Final = ("responsible", "best")
+KNOWN: Final = {"assignment": ("balanced", "unbalanced", "fixed"), "judged_by": ("responsible", "best")}
 ROUNDS: Final = 20
 """How often temperature and divisors are set at least."""
 
@@ -103,41 +105,24 @@ class PoolingMixture(WeightSharing):
         largest: architectures that the space may have at most, for all are listed.
     """
 
-    models: int = 4
+    models: Count = 4
     assignment: Literal["balanced", "unbalanced", "fixed"] = "balanced"
     judged_by: Literal["responsible", "best"] = "responsible"
     lr: Positive = 0.1
-    floor: float = 0.01
-    warmup: float = 0.0
+    floor: Share = 0.01
+    warmup: Share = 0.0
     weight_decay: NonNegative = 0.0
-    temperature: Positive = 100.0
-    keep: float = 0.9
-    rated: int = 100
-    largest: int = 1000
+    temperature: Annotated[float, Ge(1), Lt(math.inf)] = 100.0
+    keep: Share = 0.9
+    rated: Count = 100
+    largest: Count = 1000
     retrain: ClassVar[bool] = True
     _architectures: list[Architecture] = field(default_factory=list, init=False, repr=False)
     _numbers: dict[Architecture, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the options."""
-        for name, value, known in (
-            ("assignment", self.assignment, ASSIGNMENTS),
-            ("judged_by", self.judged_by, JUDGED),
-        ):
-            if value not in known:
-                raise UsageError(unknown_name_sentence(f"{name} of pooling_mixture", value, known))
-        shares = self.floor, self.warmup, self.keep
-        if (
-            min(self.models, self.rated) < 1
-            or self.lr <= 0
-            or self.temperature < 1
-            or not all(0 <= share < 1 for share in shares)
-        ):
-            raise UsageError(
-                f"pooling_mixture was given models={self.models}, rated={self.rated}, lr={self.lr}, "
-                f"temperature={self.temperature}, floor={self.floor}, warmup={self.warmup} and keep={self.keep}; "
-                "expected models and rated from 1, lr > 0, temperature >= 1, and shares from 0 to below 1."
-            )
+        """Check the options that are names; numbers have ranges."""
+        refuse_unknown("pooling_mixture", {name: getattr(self, name) for name in KNOWN}, KNOWN)
 
     def setup(self, problem: Problem) -> None:
         """List the architectures within the limits.
@@ -147,14 +132,14 @@ class PoolingMixture(WeightSharing):
             InfeasibleError: nothing is within the limits.
         """
         super().setup(problem)
-        self._check_size(problem.space)
         self._architectures = [each for each in problem.space.enumerate() if problem.feasible(each)]
         if not self._architectures:
             problem.sample(generator(0, "listed"))  # raises, and says what the least cost is
         self._count = min(self.models, len(self._architectures))
         self._numbers = {architecture: number for number, architecture in enumerate(self._architectures)}
 
-    def _check_size(self, space: SearchSpace) -> None:
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that is too large to list, or has fewer architectures than there are models."""
         try:
             size: int | None = space.size
         except SpaceError:  # too entangled to count

@@ -24,7 +24,7 @@ from nasforge.build import Supernet
 from nasforge.build.modes import frozen_statistics
 from nasforge.errors import IncompatibleError, UsageError
 from nasforge.layers import Mixture
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
 from nasforge.strategy.paths.expected_cost import expected_cost
 from nasforge.strategy.paths.logits import PathLogits, zero_options
@@ -131,10 +131,13 @@ class Proxyless(WeightSharing):
                 f"finalists={self.finalists}; expected 0 <= warmup < 1, arch_every >= 1 and finalists >= 1."
             )
 
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse spaces that are not made of paths."""
+        check_paths(space, "proxyless")
+
     def setup(self, problem: Problem) -> None:
-        """Refuse spaces that are not made of paths, and costs that have no expectation."""
+        """Refuse costs that have no expectation."""
         super().setup(problem)
-        check_paths(problem.space, "proxyless")
         self._cost = problem.costs[problem.reference_cost]
         if not self._cost.tables and self._set.latency_loss != "none":
             raise IncompatibleError(

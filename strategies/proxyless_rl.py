@@ -18,7 +18,7 @@ import torch
 from nasforge.build import Supernet
 from nasforge.build.modes import frozen_statistics
 from nasforge.errors import UsageError
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Batch, Context, Phase, Problem, WeightSharing
 from nasforge.strategy.paths.logits import PathLogits
 from nasforge.strategy.paths.most_probable import most_probable
@@ -118,10 +118,9 @@ class ProxylessRL(WeightSharing):
                 "expected shares from 0 to below 1."
             )
 
-    def setup(self, problem: Problem) -> None:
+    def check_space(self, space: SearchSpace) -> None:
         """Refuse spaces that are not made of paths."""
-        super().setup(problem)
-        check_paths(problem.space, "proxyless_rl")
+        check_paths(space, "proxyless_rl")
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:
         """Return the supernet, alpha and the baseline."""

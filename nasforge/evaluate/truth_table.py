@@ -29,6 +29,7 @@ PLACES: Final = {"train_seconds": 2}
 COLUMNS: Final = ("decisions", "network_id", "params", "macs", *MEASURED)
 OF_SPACE: Final = ("name", "options", "fingerprint", "input_shape", "classes")
 CHECKED: Final = 16
+LARGEST: Final = 2**63 - 1
 
 
 @final
@@ -81,6 +82,7 @@ class TruthTable:
 
         Raises:
             ArchitectureError: names both.
+            DataError: a row is of no architecture of the space.
         """
         name, fingerprint = self.about["space"]["name"], self.about["space"]["fingerprint"]
         if fingerprint != space.fingerprint:
@@ -88,6 +90,12 @@ class TruthTable:
                 f"the truth table is of space '{name}' ({fingerprint}), and space '{space.name}' "
                 f"({space.fingerprint}) was given; take the space of the table, or another table."
             )
+        for place, decisions in enumerate(self.decisions):
+            if not space.contains(space.from_decisions(decisions)):
+                raise DataError(
+                    f"row {place + 1} of the truth table is of decisions {list(decisions)}, and no architecture of "
+                    f"space '{space.name}' has them; make the table again."
+                )
         for place in np.linspace(0, len(self) - 1, min(len(self), CHECKED)).astype(int):
             if space.network_id(space.from_decisions(self.decisions[place])) != self.network_ids[place]:
                 raise ArchitectureError(
@@ -174,8 +182,7 @@ def _table(content: Mapping[str, Any]) -> TruthTable:
     missing = [key for key in ("data", "training", "seeds") if key not in about]
     if missing:
         raise KeyError(missing[0])
-    if not isinstance(of_space["space.options"], dict | type(None)):
-        raise TypeError(f"space.options is {of_space['space.options']!r}")
+    _check_space(of_space["space.options"], of_space["space.input_shape"], of_space["space.classes"])
     columns, rows = list(content["columns"]), content["rows"]
     for name in COLUMNS:
         if name not in columns:
@@ -183,18 +190,44 @@ def _table(content: Mapping[str, Any]) -> TruthTable:
     if not rows:
         raise ValueError("it has no row")
     by_name: dict[str, Sequence[Any]] = dict(zip(columns, zip(*rows, strict=True), strict=True))
-    seeds = len(about["seeds"])
-    measured = {name: np.asarray(by_name[name], dtype=float).reshape(len(rows), seeds) for name in MEASURED}
+    decisions = tuple(tuple(_whole("decisions", each)) for each in by_name["decisions"])
+    if len(set(decisions)) < len(decisions):
+        raise ValueError("two rows have the same decisions")
+    return TruthTable(
+        about,
+        decisions,
+        tuple(map(str, by_name["network_id"])),
+        np.asarray(_whole("params", by_name["params"], least=0), dtype=np.int64),
+        np.asarray(_whole("macs", by_name["macs"], least=0), dtype=np.int64),
+        _measured(by_name, len(_whole("seeds", about["seeds"], least=0))),
+    )
+
+
+def _check_space(options: Any, shape: Any, classes: Any) -> None:
+    if not isinstance(options, dict | type(None)):
+        raise TypeError(f"space.options is {options!r}")
+    if len(_whole("space.input_shape", shape, least=1)) != 3 or not _whole("space.classes", [classes], least=1):
+        raise ValueError(f"space.input_shape is {shape!r}")
+
+
+def _measured(by_name: Mapping[str, Sequence[Any]], seeds: int) -> dict[str, Array]:
+    """Return (rows, seeds) of each of `MEASURED`; NaN where a training diverged."""
+    measured = {name: np.asarray(by_name[name], dtype=float).reshape(-1, seeds) for name in MEASURED}
     for name, values in measured.items():
+        if len(values) != len(by_name[name]):
+            raise ValueError(f"{name} is not of {seeds} seeds")
         most = 1.0 if name.startswith("accuracy") else np.inf
         wrong = values[(values < 0.0) | (values > most)]
         if len(wrong):
             raise ValueError(f"{name} is {wrong[0]:g}")
-    return TruthTable(
-        about,
-        tuple(tuple(map(int, each)) for each in by_name["decisions"]),
-        tuple(map(str, by_name["network_id"])),
-        np.asarray(by_name["params"], dtype=np.int64),
-        np.asarray(by_name["macs"], dtype=np.int64),
-        measured,
-    )
+    return measured
+
+
+def _whole(name: str, given: Any, least: int = -1) -> list[int]:
+    """Return whole numbers as they were read."""
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"{name} is {given!r}")
+    for each in given:
+        if isinstance(each, bool) or not isinstance(each, int) or not least <= each <= LARGEST:
+            raise ValueError(f"{name} is {each!r}")
+    return list(given)

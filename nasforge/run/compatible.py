@@ -8,7 +8,7 @@ from nasforge.strategy import Problem, Strategy, WeightSharing
 
 
 def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str) -> None:
-    """Refuse a space with a kind of choice that the strategy does not handle, or whose weights it cannot share.
+    """Refuse a space that the strategy refuses, with a choice of a kind it does not handle or weights it cannot share.
 
     A choice that restriction has left one option decides nothing, and so is of no kind.
 
@@ -33,6 +33,7 @@ def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str)
             raise IncompatibleError(
                 f"strategy '{strategy_name}' cannot search space '{space.name}': {error}"
             ) from error
+    strategy.check_space(space)
 
 
 def why_incompatible(strategy: Strategy, space: SearchSpace, strategy_name: str) -> str | None:

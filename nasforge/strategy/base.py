@@ -232,9 +232,20 @@ class Strategy(ABC):
 
         Raises:
             UsageError: an option is out of the range that its field declares.
+            IncompatibleError: as `check_space`.
         """
         self._check_options()
+        self.check_space(problem.space)
         self.problem = problem
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space by itself; a search asks before it spends time, as on measuring the space's latency.
+
+        The default takes every space. `setup` asks too, so it need not.
+
+        Raises:
+            IncompatibleError: the strategy cannot search the space, whatever limits and costs are.
+        """
 
     def _check_options(self) -> None:
         kinds = declared(type(self))

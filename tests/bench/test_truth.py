@@ -133,6 +133,20 @@ def test_another_seed_or_training_or_other_images_are_trained_and_the_rest_is_ke
     assert trained(load(limit=200, seed=1)) == 8
 
 
+@pytest.mark.parametrize("kept", ["", "[]", '{"result": {"train_seconds": 1.0}}', '{"result": {"error": "nan"}}'])
+def test_a_training_whose_file_is_damaged_is_trained_again(
+    kept: str, made: TruthTable, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"training": TRAINING, "workers": 1, "out": tmp_path / "t"}
+    listed = list(small_space().enumerate())[:1]
+    make_truth(small_space(), source, **asked, architectures=listed)
+    min((tmp_path / "t" / "networks").glob("*.json")).write_text(kept, encoding="utf-8")
+    counting = Counting(monkeypatch)
+    table = make_truth(small_space(), source, **asked, architectures=listed)
+    assert len(counting.made) == 1
+    assert np.array_equal(table.accuracy, made.accuracy[:1])
+
+
 @pytest.mark.slow
 def test_processes_give_the_table_that_one_gives(made: TruthTable, source: DataSource, tmp_path: Path) -> None:
     assert same(make_truth(small_space(), source, training=TRAINING, workers=2, out=tmp_path / "t"), made)
@@ -245,7 +259,7 @@ def test_just_the_architectures_that_are_given_are_trained_in_their_order(
         ({"seeds": []}, UsageError, "seeds"),
         ({"seeds": [1, 1]}, UsageError, "each once"),
         ({"workers": -1}, UsageError, "workers"),
-        ({"training": {"step": 3}}, UsageError, "step"),
+        ({"training": {"step": 3}}, UsageError, r"'step' is unknown; .*, steps, .* Did you mean 'steps'"),
         ({"training": {"steps": 2.5}}, UsageError, "steps was given 2.5"),
         ({"training": {"steps": 2, "epochs": 2}}, UsageError, "give one"),
         ({"training": {"teacher": "run"}}, UsageError, "trained alone"),
@@ -308,6 +322,16 @@ Edit = Callable[[dict[str, Any]], object]
         lambda content: content.update(space="x"),
         lambda content: content["rows"][0].__setitem__(4, [7.5]),
         lambda content: content["rows"][0].__setitem__(5, [-0.1]),
+        lambda content: content["rows"][0].__setitem__(0, content["rows"][1][0]),
+        lambda content: content["rows"][0].__setitem__(0, [0.5, 1]),
+        lambda content: content["rows"][0].__setitem__(0, "01"),
+        lambda content: content["rows"][0].__setitem__(2, -1),
+        lambda content: content["rows"][0].__setitem__(3, 10**30),
+        lambda content: content["rows"][0].__setitem__(3, 1.5),
+        lambda content: content.update(seeds="ab"),
+        lambda content: content["space"].update(input_shape=8),
+        lambda content: content["space"].update(input_shape=["a", 8, 8]),
+        lambda content: content["space"].update(classes="ten"),
     ],
 )
 def test_a_file_that_was_altered_is_refused(edit: Edit, made: TruthTable, tmp_path: Path) -> None:
@@ -316,6 +340,17 @@ def test_a_file_that_was_altered_is_refused(edit: Edit, made: TruthTable, tmp_pa
     (tmp_path / "t.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError, match=r"t\.json"):
         read_truth(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("decisions", [[0, 9], [0], [-1, 0]])
+def test_a_row_of_no_architecture_of_the_space_is_refused_and_named(
+    decisions: list[int], made: TruthTable, tmp_path: Path
+) -> None:
+    content = json.loads(made.to_text())
+    content["rows"][1][0] = decisions
+    (tmp_path / "t.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 2 of the truth table .* no architecture of space 'truths'"):
+        read_truth(tmp_path / "t.json").evaluator(small_space())
 
 
 @pytest.mark.parametrize("text", ["", "[", "[" * 100_000, "null", "[]"])

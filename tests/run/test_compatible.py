@@ -18,6 +18,7 @@ from nasforge.run.compatible import check_compatible, why_incompatible
 from nasforge.run.options import make_strategy
 from nasforge.space import Choice, Node
 from nasforge.strategy.paths.logits import PathLogits
+from nasforge.testing.small_spaces import elastic_space
 
 pytestmark = pytest.mark.plugins
 
@@ -127,3 +128,34 @@ def test_drawn_paths_belong_to_the_space() -> None:
     assert len(set(drawn)) == 27
     total = sum(float(paths.log_probability(each.decisions).detach().exp()) for each in set(drawn))
     assert total == pytest.approx(1.0, abs=1e-5)
+
+
+def choice_within_a_candidate() -> SearchSpace:
+    """Declare a choice of operators within another's candidate."""
+    x = Conv(8, 3)(Input(3, 8, 8), name="stem")
+    inner = one_of([Conv(8, 3)(x, name="i3"), Conv(8, 5)(x, name="i5")], name="inner", labels=("k3", "k5"))
+    return closed(one_of([inner, Conv(8, 1)(x, name="o1")], name="outer", labels=("inner", "k1")))
+
+
+def decided() -> SearchSpace:
+    space = elastic_space()
+    return space.restrict({name: [label] for name, label in space.describe(space.largest()).items()})
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "space", "said"),
+    [
+        ("pooling_mixture", {"models": 517}, elastic_space(), "models=517"),
+        ("pooling_mixture", {"largest": 515}, elastic_space(), "515 at most"),
+        ("bossnas", {}, elastic_space(), "not cut into blocks"),
+        ("neas", {}, elastic_space(), "paths that split"),
+        ("nasnet_rl", {}, decided(), "nothing to decide"),
+        ("proxyless", {}, choice_within_a_candidate(), "not asked in every"),
+        ("proxyless_rl", {}, choice_within_a_candidate(), "not asked in every"),
+    ],
+)
+def test_a_space_is_refused_before_its_latency_is_measured(
+    strategy: str, options: dict[str, Any], space: SearchSpace, said: str
+) -> None:
+    with pytest.raises(IncompatibleError, match=said):
+        check_compatible(make_strategy(strategy, options), space, strategy)

@@ -351,11 +351,20 @@ def _restricted():
         {"temperature": 0.5},
         {"keep": 1.0},
         {"floor": 1.0},
-        {"assignment": "balance"},
-        {"judged_by": "all"},
+        {"warmup": -0.1},
+        {"rated": 0},
+        {"largest": 0},
     ],
 )
-def test_options_out_of_range_are_refused(options):
+def test_an_option_out_of_range_is_refused_by_its_name_alone(options):
+    (name,) = options
+    with pytest.raises(UsageError, match=f"'{name}' of the strategy was given .*; expected ") as refused:
+        PoolingMixture(**options).setup(problem_of())
+    assert not any(other in str(refused.value) for other in {"models", "lr", "temperature", "keep", "floor"} - {name})
+
+
+@pytest.mark.parametrize("options", [{"assignment": "balance"}, {"judged_by": "all"}])
+def test_a_name_that_is_not_known_is_refused(options):
     with pytest.raises(UsageError, match="pooling_mixture"):
         PoolingMixture(**options)
 

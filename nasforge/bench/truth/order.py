@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final, final
@@ -17,7 +17,7 @@ from nasforge.bench.bench_folder import BenchFolder
 from nasforge.bench.processes import spread
 from nasforge.bench.truth.asked import Asked
 from nasforge.bench.truth.training import Lone, Result, Trainings, data_fingerprint
-from nasforge.errors import UsageError
+from nasforge.errors import UsageError, unknown_name_sentence
 from nasforge.evaluate.truth_table import MEASURED, TruthTable
 from nasforge.rng import generator
 from nasforge.run.data import load_source
@@ -166,6 +166,10 @@ def _settings(training: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(
                 f"training.{key} was given, and networks of a truth table are trained alone; leave it out."
             )
+    known = {"steps", "recipe", *(part.name for part in fields(TrainConfig))}
+    for key in settings:
+        if key not in known:
+            raise UsageError(unknown_name_sentence("option of training", str(key), known))
     if "steps" in settings and "epochs" in training:
         raise UsageError("training.steps and training.epochs were given; give one.")
     steps = settings.get("steps", 1)

@@ -18,6 +18,7 @@ from typing import Any, final
 
 from nasforge.errors import DivergedError
 from nasforge.evaluate.tabular import Decisions
+from nasforge.evaluate.truth_table import MEASURED
 from nasforge.identity import fingerprint
 from nasforge.rng import integer_seed
 from nasforge.run.atomic import PART, folder_error
@@ -107,7 +108,7 @@ class Trainings:
             content = json.loads(self._path(self.identity(lone)).read_text(encoding="utf-8"))["result"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return content if isinstance(content, dict) and "train_seconds" in content else None
+        return content if isinstance(content, dict) and _is_whole(content) else None
 
     def _path(self, identity: Mapping[str, Any]) -> Path:
         return self.folder / f"{fingerprint(identity, 32)}.json"
@@ -121,6 +122,12 @@ class Trainings:
             part.replace(path)
         except OSError as error:
             raise folder_error(path, error) from error
+
+
+def _is_whole(content: Mapping[str, Any]) -> bool:
+    """Say whether what was kept is a number for each metric, or the error and the seconds of what diverged."""
+    numbers = ("train_seconds",) if isinstance(content.get("error"), str) else MEASURED
+    return all(isinstance(content.get(name), int | float) for name in numbers)
 
 
 def data_fingerprint(source: DataSource) -> str:
