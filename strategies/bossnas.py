@@ -25,7 +25,7 @@ from torch import nn
 from nasforge import Objective
 from nasforge.ranges import Count, NonNegative, Positive, Share
 from nasforge.rng import generator
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Phase, Problem, WeightSharing
 from nasforge.strategy.blocks.choice import best_combinations, best_samples
 from nasforge.strategy.blocks.networks import TwoNetworks
@@ -156,6 +156,10 @@ class BossNAS(WeightSharing):
         rules = [(given[name] >= n, told(**{name: given[name]}), f"expected {n} or more") for name, n in least.items()]
         momentum = 0 <= found.momentum < 1, told(momentum=found.momentum), "expected 0 <= momentum < 1"
         refuse_unless("bossnas", [*rules, momentum])
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that cannot be cut into the blocks asked for."""
+        blocks_of(space, "bossnas", self.blocks)
 
     def setup(self, problem: Problem) -> None:
         """Cut the space into blocks."""

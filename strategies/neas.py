@@ -145,21 +145,29 @@ class NEAS(EvolutionOverWeights):
         found = self._set
         return Sizes(found.population, found.generations, found.parents, found.crossover, found.mutation)
 
-    def setup(self, problem: Problem) -> None:
-        """Read the paths of the space; nothing has died."""
-        super().setup(problem)
-        self._ensemble = ensemble = EnsembleSpace.of(problem.space, "neas")
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that is not made of paths, or that shrinking as asked for cannot begin with."""
+        self._read(space)
+
+    def _read(self, space: SearchSpace) -> EnsembleSpace:
+        ensemble = EnsembleSpace.of(space, "neas")
         most = int(ensemble.allowed.sum(axis=1).max())
         if self.shrinking != "none" and self.keep > most:
             raise UsageError(
-                f"neas was given keep={self.keep}, and no layer of space '{problem.space.name}' has more than {most} "
+                f"neas was given keep={self.keep}, and no layer of space '{space.name}' has more than {most} "
                 "operators; keep fewer, or take shrinking=none."
             )
         if ensemble.paths == 1 and self.shrinking in ("both", "diversity"):
             raise IncompatibleError(
-                f"strategy 'neas' cannot search space '{problem.space.name}' with shrinking={self.shrinking}: a single "
+                f"strategy 'neas' cannot search space '{space.name}' with shrinking={self.shrinking}: a single "
                 "path has nothing to differ from; take shrinking=potential, random or none, or a space of more paths."
             )
+        return ensemble
+
+    def setup(self, problem: Problem) -> None:
+        """Read the paths of the space; nothing has died."""
+        super().setup(problem)
+        self._ensemble = self._read(problem.space)
         self._scores, self._spaces = None, {}
 
     def modules(self, problem: Problem, seed: int) -> dict[str, torch.nn.Module]:

@@ -147,14 +147,15 @@ class PoolingMixture(WeightSharing):
             InfeasibleError: nothing is within the limits.
         """
         super().setup(problem)
-        self._check_size(problem.space)
+        self.check_space(problem.space)
         self._architectures = [each for each in problem.space.enumerate() if problem.feasible(each)]
         if not self._architectures:
             problem.sample(generator(0, "listed"))  # raises, and says what the least cost is
         self._count = min(self.models, len(self._architectures))
         self._numbers = {architecture: number for number, architecture in enumerate(self._architectures)}
 
-    def _check_size(self, space: SearchSpace) -> None:
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that is too large to list, or has fewer architectures than there are models."""
         try:
             size: int | None = space.size
         except SpaceError:  # too entangled to count

@@ -8,12 +8,15 @@ from nasforge.strategy import Problem, Strategy, WeightSharing
 
 
 def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str) -> None:
-    """Refuse a space with a kind of choice that the strategy does not handle, or whose weights it cannot share.
+    """Refuse a space that the strategy cannot search: a kind of choice it does not handle, weights it cannot share.
+
+    What only the strategy knows of spaces it says itself (`Strategy.check_space`).
 
     A choice that restriction has left one option decides nothing, and so is of no kind.
 
     Raises:
         IncompatibleError: names the strategy, the space and the choice or the node.
+        UsageError: an option of the strategy names something that the space does not have.
     """
     if strategy.handles is not None:
         for read, allowed in zip(space.choices, space.allowed, strict=True):
@@ -33,6 +36,7 @@ def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str)
             raise IncompatibleError(
                 f"strategy '{strategy_name}' cannot search space '{space.name}': {error}"
             ) from error
+    strategy.check_space(space)
 
 
 def why_incompatible(strategy: Strategy, space: SearchSpace, strategy_name: str) -> str | None:

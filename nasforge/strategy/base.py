@@ -211,7 +211,7 @@ class Problem:
 
     def _infeasible_sentence(self, limited: Sequence[Constraint], architecture: Architecture) -> str:
         parts = [
-            f"{limit} (the least found is {limit.told(self.costs[limit.metric](architecture))})" for limit in limited
+            f"{limit} (the nearest found has {limit.told(self.costs[limit.metric](architecture))})" for limit in limited
         ]
         return f"no architecture of space '{self.space.name}' meets {' and '.join(parts)}; raise the limit."
 
@@ -241,6 +241,16 @@ class Strategy(ABC):
         for part in getattr(type(self), "__dataclass_fields__", {}).values():
             if part.init:
                 check_range(getattr(self, part.name), kinds[part.name], f"option '{part.name}' of the strategy")
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Refuse a space that cannot be searched; asked before the target is measured, which may take minutes.
+
+        The default takes every space. What depends on limits, or on costs that the target gives, belongs into `setup`.
+
+        Raises:
+            IncompatibleError: says what the space lacks.
+            UsageError: an option names something that the space does not have.
+        """
 
     @abstractmethod
     def ask(self, n: int, rng: np.random.Generator) -> list[Proposal]:
