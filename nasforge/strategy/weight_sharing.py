@@ -146,8 +146,9 @@ class WeightSharing(Strategy):
         weight_modules: names of modules beside the supernets whose parameters are weights: they learn from train.
 
     Attributes:
-        smallest_batch: images that a batch of the training needs at least; a run with smaller ones is refused. An
-            option of the same name says otherwise.
+        smallest_batch: images that a batch of the training needs at least; a run with smaller ones is refused. Two,
+            as batch normalisation has no deviation of a single image where maps are one pixel large; an option of the
+            same name says otherwise.
     """
 
     evaluator: ClassVar[str] = "shared"
@@ -155,7 +156,7 @@ class WeightSharing(Strategy):
     different_paths: ClassVar[bool] = False
     rates_by: ClassVar[Objective | None] = None
     weight_modules: ClassVar[frozenset[str]] = frozenset()
-    smallest_batch: int = 1
+    smallest_batch: int = 2
     _derived: list[Architecture] | None = None
 
     def setup(self, problem: Problem) -> None:

@@ -52,6 +52,20 @@ def test_batches_too_small_for_the_strategy_leave_no_folder(small_source: DataSo
     assert not (tmp_path / "run").exists()
 
 
+def test_a_batch_of_one_image_is_refused_by_every_strategy_of_shared_weights(
+    small_source: DataSource, tmp_path: Path
+) -> None:
+    for strategy in ("bignas", "shiftnas"):
+        with pytest.raises(
+            UsageError, match=rf"'{strategy}' .* at least 2 images, and training\.batch_size=1 was given"
+        ):
+            nasforge.search(
+                space=elastic_space(), strategy=strategy, target=MemoryTarget(), data=small_source,
+                training={"batch_size": 1}, out=tmp_path / "run",
+            )  # fmt: skip
+        assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("least", "engine", "said"),
     [
