@@ -194,9 +194,14 @@ def _sizes(base: Skeleton, size: int) -> dict[int, int]:
     Raises:
         SpaceError: there is none, or one is too small for the strides.
     """
+    if not base.resolutions:
+        raise SpaceError(
+            f"bignas was given an empty list of resolutions; name at least one, such as [{base.size}], which leaves "
+            "images as they are, or leave the option away for those of the preset."
+        )
     shrink = _stem_stride(size) * math.prod(stage.stride for stage in base.stages)
     sizes = {pixels: round(size * pixels / base.size) for pixels in base.resolutions}
-    if not sizes or min(sizes.values()) < shrink:
+    if min(sizes.values()) < shrink:
         raise SpaceError(
             f"bignas halves images to 1/{shrink} and was given resolutions {list(base.resolutions)}, which for images "
             f"of {size} pixels are {list(sizes.values())} pixels; give larger images or larger `resolutions`."

@@ -26,7 +26,7 @@ from nasforge.build import Supernet
 from nasforge.errors import UsageError
 from nasforge.layers.conv import ElasticBatchNorm
 from nasforge.ranges import Finite, NonNegative, Positive, Share
-from nasforge.space import Architecture
+from nasforge.space import Architecture, SearchSpace
 from nasforge.strategy import Context, Evaluation, Phase, Problem, Proposal, WeightSharing
 from nasforge.strategy.coarse_to_fine import budgeted, coarse_grid, mutate_stage, parse_levels, without_options
 from nasforge.strategy.preset import resolve
@@ -180,10 +180,13 @@ class BigNAS(WeightSharing):
         soft = partial(soft_cross_entropy, temperature=self.temperature)
         return {"soft": soft, "alpha": alpha, "labels": None}
 
+    def check_space(self, space: SearchSpace) -> None:
+        """Leave out what is not trained; refuse options that the space does not have."""
+        self._trained = without_options(space, self.untrained, "untrained of bignas")
+
     def setup(self, problem: Problem) -> None:
         """Prepare the coarse phase."""
         super().setup(problem)
-        self._trained = without_options(problem.space, self.untrained, "untrained of bignas")
         self._largest, self._smallest = self._trained.largest(), self._trained.smallest()
         self._within = budgeted(problem, self.budgets)
         self._queue = coarse_grid(problem, self._set.coarse, self._levels)

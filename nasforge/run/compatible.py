@@ -14,6 +14,7 @@ def check_compatible(strategy: Strategy, space: SearchSpace, strategy_name: str)
 
     Raises:
         IncompatibleError: names the strategy, the space and the choice or the node.
+        UsageError: an option of the strategy names something that the space does not have.
     """
     if strategy.handles is not None:
         for read, allowed in zip(space.choices, space.allowed, strict=True):

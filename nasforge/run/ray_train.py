@@ -26,6 +26,7 @@ import ray.train.torch
 
 from nasforge.errors import DivergedError, EvaluationError, NasforgeError, UsageError
 from nasforge.run.atomic import folder_error, write_text
+from nasforge.run.batch_length import workers_of
 from nasforge.run.channel import Channel, Event
 from nasforge.run.distributed import RankLostError, Ranks, check_paths_differ
 from nasforge.run.engine import Engine
@@ -39,7 +40,6 @@ from nasforge.run.shared_training import (
     Save,
     SharedTraining,
     make_shared_training,
-    workers_of,
 )
 
 POLL_SECONDS: Final = 0.2
@@ -130,7 +130,7 @@ def train_on_ray(
         DivergedError: a loss was not finite.
         EvaluationError: workers were lost more often than the engine allows, or one failed.
     """
-    engine, workers = setup.settings.engine, workers_of(setup)
+    engine, workers = setup.settings.engine, workers_of(setup.settings, setup.source)
     check_paths_differ(setup.strategy, setup.settings.strategy.name, engine.paths)
     checkpoints = checkpoints_of(engine, folder)
     with connected(engine, workers):

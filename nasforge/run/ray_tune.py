@@ -28,12 +28,12 @@ from nasforge.run.asking import Asking
 from nasforge.run.atomic import write_text
 from nasforge.run.compatible import check_compatible
 from nasforge.run.data import load_source
+from nasforge.run.feasible import check_feasible
 from nasforge.run.local import Job
 from nasforge.run.options import make, make_space, make_strategy
 from nasforge.run.plan import EVALUATION_EPOCHS, training_config
 from nasforge.run.recipe import TEACHER
 from nasforge.run.settings import Plug
-from nasforge.run.setup import check_feasible
 from nasforge.run.trials import Report, Trials, check_state
 from nasforge.space import SearchSpace
 from nasforge.strategy import Problem, Strategy, WeightSharing

@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from nasforge import registry
-from nasforge.errors import InfeasibleError, UsageError
+from nasforge.errors import UsageError
 from nasforge.evaluate.quantised import INT8_METRIC
 from nasforge.evaluate.tabular import TabularEvaluator
 from nasforge.evaluate.zero_cost import ZeroCostEvaluator
 from nasforge.goals import Objective, objective_of
 from nasforge.hardware.cost import Cost
-from nasforge.rng import generator
 from nasforge.run.artifact import Artifact
+from nasforge.run.batch_length import check_batch_length
 from nasforge.run.compatible import check_compatible
 from nasforge.run.data import load_source as load_source  # where others look for it, too
 from nasforge.run.executors import placed_target
-from nasforge.run.options import check_memory, make, make_space, make_strategy, make_target
+from nasforge.run.feasible import check_counts, check_feasible
+from nasforge.run.options import make, make_space, make_strategy, make_target
 from nasforge.run.plan import Plan, check_training, make_plan, training_config
 from nasforge.run.progress import Listener
 from nasforge.run.recipe import TEACHER, check_followed, check_places
@@ -32,7 +33,6 @@ from nasforge.training import Teachers
 
 PREDICTED: Final = "latency_ms_predicted"
 _SOURCE: Final = ("input_shape", "classes", "split", "sealed", "preprocessing")
-SIZED: Final = 8
 INHERITED: Final = "inherited and recalibrated"
 
 
@@ -124,13 +124,14 @@ def set_up(settings: Settings, given: Given, listener: Listener) -> Setup:
     check_shapes(space, source)
     check_compatible(strategy, space, settings.strategy.name)
     teacher = _teacher(settings, space, strategy, source, task, listener)
+    check_batch_length(strategy, settings, source)
     plan, make_scorer = _plan(settings, source, strategy), scorers(settings, space, source, task)
     check_scores(settings, strategy, make_scorer)
     table, scored = load_evaluation(settings, space, strategy, make_scorer)
     if table is not None or scored is not None:
         costs: dict[str, Cost] = {metric: space.cost(metric) for metric in ("params", "macs")}
         strategy.setup(with_fidelities(Problem(space, costs=costs), settings, plan, table))  # before time is spent
-    _check_counts(space, settings)
+    check_counts(space, settings)
     target = given.target or make_target(settings.target.name, settings.target.options)
     _check_objective(settings, strategy, target)
     target = placed_target(target, settings, listener.note)
@@ -265,47 +266,6 @@ def _plan(settings: Settings, source: Any, strategy: Strategy) -> Plan:
         retrains=getattr(strategy, "retrain", True),
         quick_evaluations=quick_evaluations(settings.evaluation),
     )
-
-
-def check_feasible(problem: Problem, seed: int) -> None:
-    """Refuse limits that nothing in the space can meet.
-
-    Raises:
-        InfeasibleError: names the limit and the least cost found.
-    """
-    for limit in problem.constraints:
-        cost = problem.costs[limit.metric]
-        least = _least(problem, limit.metric)
-        if cost(least) > limit.bound:
-            word = "fastest" if limit.metric == PREDICTED else "least"
-            raise InfeasibleError(
-                f"{limit} was asked for, but the {word} found in space '{problem.space.name}' is "
-                f"{limit.told(cost(least))}; raise the limit or make the space smaller (space.width=0.5)."
-            )
-    problem.sample(generator(seed, "feasible"))
-
-
-def _least(problem: Problem, metric: str) -> Architecture:
-    """Return the cheapest architecture found: the best of many samples and of the smallest in MACs, descended."""
-    space, cost = problem.space, problem.costs[metric]
-    rows = space.sample_batch(512, generator(0, "least"))
-    starts = [space.from_decisions(rows[int(cost.batch(rows).argmin())]), space.smallest("macs")]
-    current = min(starts, key=cost)
-    while True:
-        near = min(space.neighbours(current), key=cost, default=current)
-        if cost(near) >= cost(current):
-            return current
-        current = near
-
-
-def _check_counts(space: SearchSpace, settings: Settings) -> None:
-    """Refuse impossible limits on params and MACs, and giants, before the device is profiled, which takes time."""
-    counts = {metric: space.cost(metric) for metric in ("params", "macs")}
-    constraints = tuple(limit for limit in settings.limits.constraints() if limit.metric in counts)
-    problem = Problem(space, constraints=constraints, costs=counts)
-    check_feasible(problem, settings.seed)
-    some = generator(settings.seed, "memory")
-    check_memory((f"a network of space '{space.name}'", space.params(problem.sample(some))) for _ in range(SIZED))
 
 
 def _task(settings: Settings) -> Any:

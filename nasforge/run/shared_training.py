@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from nasforge.run.batch_length import workers_of
 from nasforge.run.batches import BatchStream
-from nasforge.run.distributed import number_of_workers
 from nasforge.run.interrupt import Interruption
 from nasforge.run.pace import Pace
 from nasforge.run.plan import Plan, training_config
@@ -144,18 +144,6 @@ def make_shared_training(setup: Setup, plan: Plan, device: str = "cpu", team: Te
     return SharedTraining(strategy, setup.problem, setup.task, first, second, pace, seed, device, team)
 
 
-def workers_of(setup: Setup) -> int:
-    """Return how many data-parallel workers train the shared weights of a search.
-
-    Raises:
-        UsageError: more were asked for than a batch has images for.
-    """
-    settings = setup.settings
-    length = training_config(settings.training, 1.0).batch_size
-    lengths = {name: min(length, len(setup.source.split(name).labels)) for name in ("train", "valid")}
-    return number_of_workers(settings.engine, settings.workers, lengths)
-
-
 def train_shared(
     setup: Setup, plan: Plan, training: SharedTraining, folder: Path, listener: Listener, save: Save
 ) -> None:
@@ -169,7 +157,7 @@ def train_shared(
         listener: hears of every step.
         save: takes checkpoints.
     """
-    if setup.settings.distributed and (setup.settings.engine.address or workers_of(setup) > 1):
+    if setup.settings.distributed and (setup.settings.engine.address or workers_of(setup.settings, setup.source) > 1):
         from nasforge.run.ray_train import train_on_ray
 
         train_on_ray(setup, plan, training, folder / "ray_train", listener, save)

@@ -211,7 +211,7 @@ class Problem:
 
     def _infeasible_sentence(self, limited: Sequence[Constraint], architecture: Architecture) -> str:
         parts = [
-            f"{limit} (the least found is {limit.told(self.costs[limit.metric](architecture))})" for limit in limited
+            f"{limit} (the nearest found has {limit.told(self.costs[limit.metric](architecture))})" for limit in limited
         ]
         return f"no architecture of space '{self.space.name}' meets {' and '.join(parts)}; raise the limit."
 
@@ -245,6 +245,7 @@ class Strategy(ABC):
 
         Raises:
             IncompatibleError: the strategy cannot search the space, whatever limits and costs are.
+            UsageError: an option names something that the space does not have.
         """
 
     def _check_options(self) -> None:

@@ -144,6 +144,11 @@ class WeightSharing(Strategy):
             `rng` on each, and all that it does to modules beside gradients must not depend on what was drawn.
         rates_by: the metric of `rate` that the search goes by, where it gives one of its own; None: the run's.
         weight_modules: names of modules beside the supernets whose parameters are weights: they learn from train.
+
+    Attributes:
+        smallest_batch: images that a batch of the training needs at least; a run with smaller ones is refused. Two,
+            as batch normalisation has no deviation of a single image where maps are one pixel large; an option of the
+            same name says otherwise.
     """
 
     evaluator: ClassVar[str] = "shared"
@@ -151,6 +156,7 @@ class WeightSharing(Strategy):
     different_paths: ClassVar[bool] = False
     rates_by: ClassVar[Objective | None] = None
     weight_modules: ClassVar[frozenset[str]] = frozenset()
+    smallest_batch: int = 2
     _derived: list[Architecture] | None = None
 
     def setup(self, problem: Problem) -> None:

@@ -2,6 +2,10 @@
 
 Strategies feed nothing: supernets and networks tell of their passes (`nasforge.build.passes`), the loop of its steps
 and batches. So two strategies are compared by the same count, whatever they do in a step.
+
+Not counted: what runs while no meter is open, as the retraining and measuring of finalists in a search, with the passes
+of its teachers; and, but for their seconds, optimisers, averages (EMA) and heads outside of the networks. Counted too
+high: the backward pass of a mixture, which stands for all of its support, candidates that ran without a graph among it.
 """
 
 from __future__ import annotations

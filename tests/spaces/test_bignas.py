@@ -246,7 +246,7 @@ def test_a_table_of_one_s_own_may_leave_things_undecided():
     ("given_", "said"),
     [
         ({"preset": "papr"}, "papr"),
-        ({"resolutions": ()}, "larger `resolutions`"),
+        ({"resolutions": ()}, "an empty list of resolutions; name at least one"),
         ({"resolutions": (4, 32)}, "4 pixels|larger images"),
         ({"input_shape": (3, 4, 4)}, "larger images"),
     ],

@@ -74,7 +74,7 @@ def test_draws_within_tight_limits_are_not_always_the_same():
 def test_limits_that_nothing_meets_say_the_least_found():
     space = SPACES[1]
     least = space.macs(space.smallest())
-    with pytest.raises(InfeasibleError, match=f"least found is {least:,.0f}"):
+    with pytest.raises(InfeasibleError, match=f"nearest found has {least:,.0f}"):
         problem_of(space, macs=least - 1).sample(np.random.default_rng(0))
 
 

@@ -79,9 +79,11 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
             start = name
     left = [str(space.choices[c].name) for c, o in enumerate(space.allowed) if len(o) > 1 and c not in owner]
     if left:
+        uncut = ", ".join(name for name in at if name not in ends)
+        advice = f"cut behind it too (blocks left out: {uncut})" if uncut else "put a boundary behind it"
         raise IncompatibleError(
             f"{refused}: its blocks do not cover the network, choice '{left[0]}' lies in none of them"
-            f"{f' (so do {len(left) - 1} more)' if len(left) > 1 else ''}; put a boundary behind it."
+            f"{f' (so do {len(left) - 1} more)' if len(left) > 1 else ''}; {advice}."
         )
     return found
 
@@ -90,7 +92,7 @@ def _ends(space: str, strategy: str, names: Sequence[str] | None, at: Mapping[st
     """Return the boundaries that are named, all without names, in the order of the graph."""
     for name in names or ():
         if name not in at:
-            raise UsageError(unknown_name_sentence(f"boundary of space '{space}'", name, at))
+            raise UsageError(unknown_name_sentence(f"in space '{space}' the boundary", name, at))
     if at and names is not None and not names:
         raise UsageError(
             f"strategy '{strategy}' was given an empty list of blocks; name some of the boundaries of space "

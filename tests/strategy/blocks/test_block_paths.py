@@ -84,6 +84,11 @@ def test_an_unknown_boundary_is_refused_with_the_nearest():
         blocks_of(block_space(), "tested", ["bO"])
 
 
+def test_where_boundaries_were_left_out_these_are_advised_and_not_new_ones():
+    with pytest.raises(IncompatibleError, match=r"choice 'b1l0' lies in none .* cut behind it too \(.* left out: b1\)"):
+        blocks_of(block_space(), "tested", ["b0"])
+
+
 def test_an_empty_list_of_blocks_is_refused_with_the_boundaries_there_are():
     with pytest.raises(UsageError, match=r"'tested' was given an empty list of blocks; .* \(b0, b1\), or leave"):
         blocks_of(block_space(), "tested", [])
