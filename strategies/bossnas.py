@@ -37,7 +37,16 @@ from nasforge.strategy.blocks.search import by_centre, by_own, evolve, mean_of, 
 from nasforge.strategy.preset import resolve
 from nasforge.strategy.refusal import refuse_unknown, refuse_unless, told
 from nasforge.training import RATING, TrainConfig, counted_as, make_lars
-from nasforge.training.bootstrap import ON_COLLAPSE, VIEWS, centre, check_batch, distance, report_collapse, spread
+from nasforge.training.bootstrap import (
+    ON_COLLAPSE,
+    VIEWS,
+    centre,
+    check_batch,
+    collapse_sentence,
+    distance,
+    report_collapse,
+    spread,
+)
 from nasforge.training.ema import rising_momentum
 from nasforge.training.path_sgd import PathSGD, merge_views
 from nasforge.training.schedule import warmup_cosine
@@ -101,8 +110,8 @@ class BossNAS(WeightSharing):
         views: `byol` (for large images), `small` (crops of 0.3 to 1 and colours) or `shifted` (shift and mirror).
         momentum: of the twin at a block's beginning; it rises to 1 as a cosine.
         accumulate: batches in one step; their gradients are averaged.
-        images: held-out images that paths are rated on; checkpoints hold two views of each, as bytes.
-        calibration: training images for a path's batch normalisation when it is rated.
+        images: held-out images that paths are rated on, at least two; checkpoints hold two views of each, as bytes.
+        calibration: training images for a path's batch normalisation when it is rated, at least two.
         paths: P, paths in a step.
         blocks: names of the boundaries at which the network is cut; all of the space without.
         detach_prefix: whether earlier blocks stay as they are (the article); otherwise later losses train their best
@@ -151,7 +160,8 @@ class BossNAS(WeightSharing):
         counts = ("paths", "traversed", "generations", "finalists", "calibration", "accumulate", "images", "hidden")
         given = {name: getattr(found, name, None) or getattr(self, name) for name in (*CHOICES, *counts)}
         refuse_unknown("bossnas", given, CHOICES)
-        least = {**dict.fromkeys(counts, 1), "population": 2, "smallest_batch": 2}
+        least = {**dict.fromkeys(counts, 1), "population": 2}
+        least |= dict.fromkeys(("images", "calibration", "smallest_batch"), 2)  # one image has no deviation
         given |= {"population": self.population, "smallest_batch": self.smallest_batch}
         rules = [(given[name] >= n, told(**{name: given[name]}), f"expected {n} or more") for name, n in least.items()]
         momentum = 0 <= found.momentum < 1, told(momentum=found.momentum), "expected 0 <= momentum < 1"
@@ -271,6 +281,14 @@ class BossNAS(WeightSharing):
         self.record.note(number, rated)
         report_collapse(self.cut[number].name, rated.spread, self.on_collapse)
         return {"best_distance": min(rated.scores), "rated_paths": float(len(rated.paths)), "spread": rated.spread}
+
+    def warnings(self) -> list[str]:
+        """Say which blocks were rated by embeddings that had collapsed."""
+        if self.on_collapse == "ignore":
+            return []
+        rated = [(block.name, number) for number, block in enumerate(self.cut) if self.record.is_rated(number)]
+        said = [collapse_sentence(name, float(self.record.spreads[number])) for name, number in rated]
+        return [sentence for sentence in said if sentence is not None]
 
     def rating(self, number: int, prefix: Architecture | None = None) -> BlockRating:
         """Return what judges paths of a block behind the best prefix, or behind another architecture's blocks."""

@@ -212,7 +212,9 @@ class Search:
         self._seconds["total"] = round(self._elapsed(), 3)
         if delivered is not None:
             self._say_cut("the network was trained {made:g} of {planned:g} epochs", *delivery.epochs(delivered))
-        warnings = self._warnings(delivered)
+        strategy = self._setup.strategy
+        warnings = strategy.warnings() if isinstance(strategy, WeightSharing) else []
+        warnings += self._warnings(delivered)
         for warning in warnings:
             self._listener.note(f"warning: {warning}")
         warnings += self._cut

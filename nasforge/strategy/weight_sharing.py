@@ -204,6 +204,13 @@ class WeightSharing(Strategy):
         """
         return {}
 
+    def warnings(self) -> list[str]:
+        """Return sentences that a reader of the result must know, such as that the training has collapsed.
+
+        The default is none. It is asked when the search is done, so it has to follow from what is in the modules.
+        """
+        return []
+
     def holders(self, architecture: Architecture) -> tuple[str, ...]:
         """Return the names of the supernets whose weights `shared` evaluation gives an architecture.
 

@@ -129,6 +129,16 @@ def check_batch(images: int, least: int, strategy: str) -> None:
         )
 
 
+def collapse_sentence(block: str, wide: float) -> str | None:
+    """Return what there is to say of embeddings whose spread (see `spread`) is too small; None of others."""
+    if wide >= COLLAPSED_BELOW:
+        return None
+    return (
+        f"the embeddings of block '{block}' have collapsed: their spread is {wide:.2g} of that "
+        f"of even directions, expected {COLLAPSED_BELOW} or more; raise the batch size, or lower lr."
+    )
+
+
 def report_collapse(block: str, wide: float, on_collapse: str) -> None:
     """Say that embeddings hardly differ between images, where they do so.
 
@@ -140,12 +150,9 @@ def report_collapse(block: str, wide: float, on_collapse: str) -> None:
     Raises:
         DivergedError: the spread is below `COLLAPSED_BELOW`, with `error`; with `warn` it is a RuntimeWarning.
     """
-    if wide >= COLLAPSED_BELOW or on_collapse == "ignore":
+    sentence = collapse_sentence(block, wide)
+    if sentence is None or on_collapse == "ignore":
         return
-    sentence = (
-        f"the embeddings of block '{block}' have collapsed: their spread is {wide:.2g} of that "
-        f"of even directions, expected {COLLAPSED_BELOW} or more; raise the batch size, or lower lr."
-    )
     if on_collapse == "error":
         raise DivergedError(sentence)
     warnings.warn(sentence, RuntimeWarning, stacklevel=2)

@@ -424,7 +424,7 @@ def test_small_batches_are_refused_in_a_sentence():
 
 @pytest.mark.parametrize("on_collapse", ["warn", "error"])
 def test_collapse_is_reported(on_collapse):
-    _, training = make(on_collapse=on_collapse)
+    strategy, training = make(on_collapse=on_collapse)
     with torch.no_grad():
         for module in (training.modules["projectors"], training.modules["target_projectors"]):
             for projector in module:
@@ -433,12 +433,27 @@ def test_collapse_is_reported(on_collapse):
     expected = pytest.warns(RuntimeWarning, match="have collapsed")
     with pytest.raises(DivergedError, match="have collapsed") if on_collapse == "error" else expected:
         run(training)
+    if on_collapse == "warn":
+        said = strategy.warnings()
+        assert [sentence.partition(" have collapsed")[0][-4:] for sentence in said] == ["'b0'", "'b1'"]
+        again, resumed = make(on_collapse=on_collapse)
+        resumed.load_state(training.state())
+        assert again.warnings() == said
+
+
+def test_a_training_that_has_not_collapsed_warns_of_nothing():
+    strategy, training = make()
+    assert strategy.warnings() == []
+    run(training)
+    assert strategy.warnings() == []
 
 
 def test_options_are_checked():
     for options, said in (
         ({"views": "bylo"}, "byol"),
         ({"paths": 0}, "expected 1 or more"),
+        ({"calibration": 1}, "calibration=1; expected 2 or more"),
+        ({"images": 1}, "images=1; expected 2 or more"),
         ({"momentum": 1.0}, "0 <= momentum < 1"),
         ({"on_collapse": "hope"}, "on_collapse"),
         ({"rated_by": "center"}, "rated_by of bossnas"),

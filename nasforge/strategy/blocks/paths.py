@@ -85,6 +85,8 @@ def blocks_of(space: SearchSpace, strategy: str, names: Sequence[str] | None = N
             f"{refused}: its blocks do not cover the network, choice '{left[0]}' lies in none of them"
             f"{f' (so do {len(left) - 1} more)' if len(left) > 1 else ''}; {advice}."
         )
+    if not found:
+        raise IncompatibleError(f"{refused}: it holds one architecture, so its blocks decide nothing; train that.")
     return found
 
 

@@ -89,6 +89,13 @@ def test_where_boundaries_were_left_out_these_are_advised_and_not_new_ones():
         blocks_of(block_space(), "tested", ["b0"])
 
 
+def test_a_space_in_which_all_is_decided_is_refused():
+    space = block_space()
+    decided = space.restrict({str(each.name): ["k3"] for each in space.choices})
+    with pytest.raises(IncompatibleError, match="holds one architecture, so its blocks decide nothing"):
+        blocks_of(decided, "tested")
+
+
 def test_an_empty_list_of_blocks_is_refused_with_the_boundaries_there_are():
     with pytest.raises(UsageError, match=r"'tested' was given an empty list of blocks; .* \(b0, b1\), or leave"):
         blocks_of(block_space(), "tested", [])
