@@ -17,7 +17,6 @@ batch where it is judged; what is evaluated in the end is recalibrated, and what
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal, final
@@ -237,6 +236,17 @@ class PoolingMixture(WeightSharing):
         known = np.where(visited & (shares > 0), shares, -1.0)
         return np.where((known > 0).any(axis=1), known.argmax(axis=1), shares.argmax(axis=1))
 
+    def warnings(self) -> list[str]:
+        """Say that most scores are still what they began with."""
+        pairs = len(self._architectures) * (1 if self.assignment == "fixed" else self._count)
+        steps = int(self._state.visits.sum())
+        if steps >= pairs:
+            return []
+        return [
+            f"pooling_mixture was trained for {steps} steps, fewer than its {pairs} pairs of architecture and model, "
+            "so most scores say nothing; train longer, or give fewer models."
+        ]
+
     def holders(self, architecture: Architecture) -> tuple[str, ...]:
         """Return the model that answers for an architecture, or all of them."""
         if self.judged_by == "best" or architecture not in self._numbers:
@@ -246,18 +256,10 @@ class PoolingMixture(WeightSharing):
     def derive(self) -> list[Architecture]:
         """Return the architectures within the limits with the best scores of the models that answer for them.
 
-        Those that no model was trained on come last. Warns where there were fewer steps than pairs to be judged.
+        Those that no model was trained on come last.
         """
         state, every = self._state, np.arange(len(self._architectures))
-        pairs = len(every) * (1 if self.assignment == "fixed" else self._count)
-        steps, models = int(state.visits.sum()), self._answering()
-        if steps < pairs:
-            warnings.warn(
-                f"pooling_mixture was trained for {steps} steps, fewer than its {pairs} pairs of architecture and "
-                "model, so most scores say nothing; train longer, or give fewer models.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        models = self._answering()
         scores, visits = self._scores[every, models], state.visits.cpu().numpy()[every, models]
         order = np.lexsort((-scores, visits == 0))
         return [self._architectures[number] for number in order[: self.rated]]

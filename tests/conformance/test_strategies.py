@@ -14,11 +14,8 @@ OPTIONS = {"bossnas": {"images": 32, "calibration": 32, "traversed": 16, "popula
 """With which strategies are quick on these spaces."""
 
 
-SHORT = pytest.mark.filterwarnings(
-    "ignore:pooling_mixture was trained for:RuntimeWarning",
-    "ignore:no combination of the paths that bossnas rated:RuntimeWarning",
-)
-"""Suites train for a few steps, rate a few paths and set tight limits, and strategies say so."""
+SHORT = pytest.mark.filterwarnings("ignore:no combination of the paths that bossnas rated:RuntimeWarning")
+"""Suites train for a few steps, rate a few paths and set tight limits, and a strategy says so."""
 
 
 def _declare(space):
