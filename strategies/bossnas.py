@@ -111,6 +111,7 @@ class BossNAS(WeightSharing):
         momentum: of the twin at a block's beginning; it rises to 1 as a cosine.
         accumulate: batches in one step; their gradients are averaged.
         images: held-out images that paths are rated on, at least two; checkpoints hold two views of each, as bytes.
+            More than there are in the valid split come again in other views.
         calibration: training images for a path's batch normalisation when it is rated, at least two.
         paths: P, paths in a step.
         blocks: names of the boundaries at which the network is cut; all of the space without.
