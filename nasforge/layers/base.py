@@ -178,7 +178,8 @@ class Stateless(Layer):
         module = self._plain.get((op, types))
         if module is None:
             module = self._plain[op, types] = self.plain(op, types)
-        module.training = self.training
+        if module.training is not self.training:  # to set it anew would cost as much as a small activation
+            module.training = self.training
         result: Tensor = module.forward(*inputs)  # its hooks would be this layer's, which have been called
         return result
 
