@@ -3,7 +3,7 @@
 The stem and the residual blocks are units in a row; a few 2x2 max-poolings go before blocks, never before the stem.
 Channels follow the depth and strides are 1, so that no architecture has more parameters than another: what differs is
 where the resolution falls, and with it the MACs. No normalisation has scale and shift, as in the article, unless it is
-asked for (`scale`): without them it is luck when a short training leaves its first plateau. An architecture is called
+asked for (`scale`): with them fewer short trainings are still on their first plateau. An architecture is called
 by its units at each resolution, the stem counted: `4-3-3` is ResNet-20.
 """
 
