@@ -304,6 +304,7 @@ def test_launchers_are_checked(how: dict[str, Any], sentence: str) -> None:
 
 def test_without_any_plugin_of_hydra_joblib_is_named_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "hydra_plugins", None)  # as where nothing that brings the package is installed
+    monkeypatch.delitem(sys.modules, "hydra_plugins.hydra_joblib_launcher", raising=False)
     with pytest.raises(UsageError, match=r"pip install 'nasforge\[sweep\]'"):
         nasforge.sweep({"seed": [1, 2]}, launcher="joblib")
 
