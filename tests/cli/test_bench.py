@@ -157,14 +157,14 @@ def test_a_space_is_trained_goes_on_after_ctrl_c_and_few_of_many_are_no_suite(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder, table = tmp_path / "t", tmp_path / "kept.json"
-    given = ["space.repeats=1", "training.steps=1", "data_options.limit=200", "--sample", "5", "--workers", "1"]
+    given = ["space.repeats=1", "training.steps=10", "data_options.limit=200", "--sample", "5", "--workers", "1"]
     command = ["bench", "--truth", "nb201", *given, "--out", str(folder), "--table", str(table)]
     program = [sys.executable, "-m", "nasforge", *command]
     process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
+    for _ in range(3000):
         if len(list(folder.glob("networks/*.json"))) > 2:
             break
-        time.sleep(0.1)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
